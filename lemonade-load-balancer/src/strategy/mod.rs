@@ -1,0 +1,313 @@
+//! Strategies: which backend gets the next request.
+//!
+//! Called by the proxy once per attempt. A strategy is a pure function of the pool, the live load, the time and the
+//! randomness that it is handed: it reads no clock, does no I/O, takes no lock and allocates nothing. That is what lets the
+//! same code run under real traffic, in a test and in a simulation. Each algorithm is one file; adding one means adding its
+//! name to [`Name`] and a line to [`build`].
+
+mod fastest_response_time;
+mod least_connections;
+mod power_of_two;
+mod random;
+mod round_robin;
+mod weighted;
+mod weighted_round_robin;
+
+pub use fastest_response_time::FastestResponseTime;
+pub use least_connections::LeastConnections;
+pub use power_of_two::PowerOfTwo;
+pub use random::Random;
+pub use round_robin::RoundRobin;
+pub use weighted::Weighted;
+pub use weighted_round_robin::WeightedRoundRobin;
+
+use crate::backend::Backend;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The backends that may be picked, as the control task last published them. Every one of them is eligible, so a pick
+/// filters nothing.
+#[derive(Debug)]
+pub struct Pool {
+    backends: Box<[Arc<Backend>]>,
+    weights: Box<[u32]>,
+}
+
+impl Pool {
+    /// A pool of backends with their weights; a weight is at least 1.
+    pub fn new(members: impl IntoIterator<Item = (Arc<Backend>, u32)>) -> Self {
+        let (backends, weights): (Vec<_>, Vec<_>) = members
+            .into_iter()
+            .map(|(backend, weight)| (backend, weight.max(1)))
+            .unzip();
+        Pool {
+            backends: backends.into(),
+            weights: weights.into(),
+        }
+    }
+
+    /// How many backends there are.
+    pub fn len(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// No backend may be picked.
+    pub fn is_empty(&self) -> bool {
+        self.backends.is_empty()
+    }
+
+    /// In the configuration's order.
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// One weight a backend, in the same order.
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+}
+
+/// What a pick may use besides the pool.
+#[derive(Debug)]
+pub struct PickContext<'c> {
+    /// Time since the process began.
+    pub now: Duration,
+    /// The shard's own generator, seeded apart from the others so that shards do not walk in step.
+    pub rng: &'c mut fastrand::Rng,
+}
+
+/// One algorithm.
+pub trait Strategy: fmt::Debug + Send + Sync {
+    /// The index in `pool` of the backend for the next request. The pool is never empty, and is the one that this strategy
+    /// was built for.
+    fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize;
+}
+
+/// A place in a rotation, shared by all shards and kept over reloads, so that the order is exact for whoever counts.
+/// Alone on its cache lines: it is written on every pick.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Cursor(AtomicUsize);
+
+impl Cursor {
+    /// The present place; the next caller gets the one after it.
+    pub fn advance(&self) -> usize {
+        self.0.fetch_add(1, Relaxed)
+    }
+}
+
+/// The strategies that a configuration may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Name {
+    /// Each backend in turn.
+    #[default]
+    RoundRobin,
+    /// Each backend in turn, as often as its weight says, spread evenly.
+    WeightedRoundRobin,
+    /// Any backend, with equal chance.
+    Random,
+    /// Any backend, with a chance in proportion to its weight.
+    Weighted,
+    /// The fewest requests in flight for its weight.
+    LeastConnections,
+    /// The least expected time: average time to first byte, times the requests it would then have in flight.
+    FastestResponseTime,
+    /// The less busy of two drawn at random.
+    PowerOfTwo,
+}
+
+impl Name {
+    /// Every strategy, in the order in which the documentation lists them.
+    pub const ALL: [Name; 7] = [
+        Name::RoundRobin,
+        Name::WeightedRoundRobin,
+        Name::Random,
+        Name::Weighted,
+        Name::LeastConnections,
+        Name::FastestResponseTime,
+        Name::PowerOfTwo,
+    ];
+
+    /// As written in configurations, the API and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Name::RoundRobin => "round_robin",
+            Name::WeightedRoundRobin => "weighted_round_robin",
+            Name::Random => "random",
+            Name::Weighted => "weighted",
+            Name::LeastConnections => "least_connections",
+            Name::FastestResponseTime => "fastest_response_time",
+            Name::PowerOfTwo => "power_of_two",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names that the conventions promise and a later release brings.
+const PLANNED: [&str; 5] = [
+    "adaptive",
+    "least_delay",
+    "peak_ewma",
+    "consistent_hash",
+    "maglev",
+];
+
+/// Why a word names no strategy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UnknownStrategy {
+    /// A word that means nothing here.
+    #[error("unknown strategy `{word}`{}; known are {}", did_you_mean(.word), known())]
+    Unknown {
+        /// What was written.
+        word: String,
+    },
+    /// A strategy of a later release.
+    #[error(
+        "strategy `{word}` is planned but not in this release; known are {}",
+        known()
+    )]
+    Planned {
+        /// What was written.
+        word: String,
+    },
+}
+
+fn known() -> String {
+    Name::ALL.map(Name::as_str).join(", ")
+}
+
+fn did_you_mean(word: &str) -> String {
+    lemonade_config::suggest(word, Name::ALL.iter().map(|name| name.as_str()))
+        .map(|name| format!(" (did you mean `{name}`?)"))
+        .unwrap_or_default()
+}
+
+impl FromStr for Name {
+    type Err = UnknownStrategy;
+
+    fn from_str(word: &str) -> Result<Self, UnknownStrategy> {
+        let plain = word.trim().replace('-', "_").to_ascii_lowercase();
+        if let Some(name) = Name::ALL.into_iter().find(|name| name.as_str() == plain) {
+            return Ok(name);
+        }
+        let word = word.to_owned();
+        match PLANNED.contains(&plain.as_str()) {
+            true => Err(UnknownStrategy::Planned { word }),
+            false => Err(UnknownStrategy::Unknown { word }),
+        }
+    }
+}
+
+/// The strategy of this name for this pool. `cursor` is the balancer's one place in the rotation: it goes from strategy to
+/// strategy and from reload to reload.
+pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+    match name {
+        Name::RoundRobin => Arc::new(RoundRobin::new(cursor.clone())),
+        Name::WeightedRoundRobin => {
+            Arc::new(WeightedRoundRobin::new(pool.weights(), cursor.clone()))
+        }
+        Name::Random => Arc::new(Random),
+        Name::Weighted => Arc::new(Weighted::new(pool.weights())),
+        Name::LeastConnections => Arc::new(LeastConnections::new(cursor.clone())),
+        Name::FastestResponseTime => Arc::new(FastestResponseTime::new(cursor.clone())),
+        Name::PowerOfTwo => Arc::new(PowerOfTwo),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::backend::{BackendId, InFlight};
+    use proptest::prelude::{any, prop_assert, proptest};
+
+    pub(crate) fn pool(weights: &[u32]) -> Pool {
+        Pool::new(weights.iter().enumerate().map(|(index, weight)| {
+            let address = format!("127.0.0.1:{}", 10_000 + index).parse().unwrap();
+            (Backend::new(BackendId::new(address), 1), *weight)
+        }))
+    }
+
+    /// Picks `count` times, each request in flight until `in_flight` later ones were picked; how often each was picked.
+    pub(crate) fn shares(
+        strategy: &dyn Strategy,
+        pool: &Pool,
+        count: usize,
+        in_flight: usize,
+        seed: u64,
+    ) -> Vec<usize> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut shares = vec![0; pool.len()];
+        let mut flying = std::collections::VecDeque::<InFlight>::new();
+        for step in 0..count {
+            let now = Duration::from_micros(step as u64 * 100);
+            let picked = strategy.pick(pool, &mut PickContext { now, rng: &mut rng });
+            shares[picked] += 1;
+            flying.push_back(pool.backends()[picked].begin());
+            if flying.len() > in_flight {
+                flying.pop_front();
+            }
+        }
+        shares
+    }
+
+    #[test]
+    fn names_parse_and_mistakes_are_explained() {
+        for name in Name::ALL {
+            assert_eq!(name.as_str().parse(), Ok(name));
+        }
+        let message = "round_robbin".parse::<Name>().unwrap_err().to_string();
+        assert!(message.contains("did you mean `round_robin`?"), "{message}");
+        let message = "adaptive".parse::<Name>().unwrap_err().to_string();
+        assert!(message.contains("planned"), "{message}");
+    }
+
+    proptest! {
+        /// No equal backend gets under half its fair share, under any strategy.
+        #[test]
+        fn equal_backends_get_at_least_half_their_share(
+            size in 1usize..12,
+            in_flight in 0usize..20,
+            seed in any::<u64>(),
+        ) {
+            for name in Name::ALL {
+                let pool = pool(&vec![1; size]);
+                let strategy = build(name, &pool, &Arc::default());
+                let count = 400 * size;
+                for share in shares(&*strategy, &pool, count, in_flight, seed) {
+                    prop_assert!(share >= 200, "{name}: {share} of {count} over {size}");
+                }
+            }
+        }
+
+        /// The same when their times to first byte are noise around one mean (exponential service times).
+        #[test]
+        fn noise_in_latency_starves_no_equal_backend(size in 2usize..8, seed in any::<u64>()) {
+            for name in Name::ALL {
+                let pool = pool(&vec![1; size]);
+                let strategy = build(name, &pool, &Arc::default());
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut shares = vec![0; size];
+                let count = 1000 * size;
+                for step in 0..count {
+                    let now = Duration::from_millis(step as u64);
+                    let picked = strategy.pick(&pool, &mut PickContext { now, rng: &mut rng });
+                    shares[picked] += 1;
+                    let took = Duration::from_secs_f64(-0.01 * (1.0 - rng.f64()).ln());
+                    pool.backends()[picked].load.latency.record(took, now);
+                }
+                for share in shares {
+                    prop_assert!(share >= 500, "{name}: {share} of {count} over {size}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Any backend, with a chance in proportion to its weight.
+
+use super::{PickContext, Pool, Strategy};
+
+/// Draws a point on the line of all weights laid end to end. Cost: O(log n), no atomic.
+#[derive(Debug)]
+pub struct Weighted {
+    /// Where each backend's stretch of the line ends.
+    ends: Box<[u64]>,
+}
+
+impl Weighted {
+    /// For a pool with these weights, each at least 1.
+    pub fn new(weights: &[u32]) -> Self {
+        let ends = weights.iter().scan(0, |end, weight| {
+            *end += u64::from(*weight);
+            Some(*end)
+        });
+        Weighted {
+            ends: ends.collect(),
+        }
+    }
+}
+
+impl Strategy for Weighted {
+    fn pick(&self, _pool: &Pool, context: &mut PickContext<'_>) -> usize {
+        let total = self.ends.last().copied().unwrap_or(1);
+        let point = context.rng.u64(..total);
+        self.ends.partition_point(|end| *end <= point)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{pool, shares};
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_weights() {
+        let pool = pool(&[1, 3, 6]);
+        let shares = shares(&Weighted::new(pool.weights()), &pool, 100_000, 0, 7);
+        for (share, expected) in shares.iter().zip([10_000, 30_000, 60_000]) {
+            // Five standard deviations of a binomial with 100,000 draws are at most 790.
+            assert!(share.abs_diff(expected) < 800, "{shares:?}");
+        }
+    }
+}
