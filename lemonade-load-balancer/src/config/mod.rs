@@ -1,0 +1,288 @@
+//! What the balancer is told to do. A [`Config`] is already valid: whoever holds one can run it.
+//!
+//! `raw` is what users may write, in every spelling that is accepted; `validate` turns it into a [`Config`] or into every
+//! fault at once; `diff` says what a reload would change.
+
+mod diff;
+mod overrides;
+mod raw;
+mod validate;
+
+pub use diff::{Diff, Refused};
+pub use overrides::Overrides;
+pub use validate::{Loaded, load};
+
+use crate::backend::BackendId;
+use crate::strategy;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that one balancer runs by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients connect. Default `127.0.0.1:50501`.
+    pub listen: SocketAddr,
+    /// Default `round_robin`.
+    pub strategy: strategy::Name,
+    /// At least one; addresses are distinct.
+    pub backends: Vec<BackendConfig>,
+    /// Active health checks; `None` is `health: off`.
+    pub health: Option<HealthConfig>,
+    /// How long each thing may take.
+    pub timeouts: Timeouts,
+    /// How large each thing may be.
+    pub limits: Limits,
+    /// Attempts beyond the first that a request may get on other backends. Default 2, 0 to 10.
+    pub retries: u32,
+    /// What is said about the client to the backend.
+    pub headers: Headers,
+    /// Where the admin API and `/metrics` listen; `None` is `admin: off`. Default `127.0.0.1:50500`.
+    pub admin: Option<SocketAddr>,
+    /// Which requests are logged.
+    pub access_log: AccessLog,
+    /// Threads, and how the process comes and goes.
+    pub runtime: Runtime,
+}
+
+/// One backend as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendConfig {
+    /// Its address.
+    pub id: BackendId,
+    /// Where connections go: its address, resolved when the configuration was loaded.
+    pub endpoint: SocketAddr,
+    /// For people: logs, metrics, the admin API. Default: the address.
+    pub name: String,
+    /// Its share of the traffic under the weighted strategies, and its capacity under those that count. 1 to 65535, default 1.
+    pub weight: u32,
+}
+
+/// How backends are probed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthConfig {
+    /// What a probe does.
+    pub probe: Probe,
+    /// How often each backend is probed. Probes never overlap: if one outlives `interval`, the next is skipped. Default 5 s.
+    pub interval: Duration,
+    /// How long a probe may take, connecting included. Default 2 s.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend back. Default 2.
+    pub rise: u32,
+    /// Failures in a row that take it out. Default 3.
+    pub fall: u32,
+}
+
+/// What a probe asks of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `GET` this path; an answer of 200 to 299 is a success. Default `/health`.
+    Http {
+        /// In origin-form.
+        path: String,
+    },
+    /// A connection is a success.
+    Tcp,
+}
+
+/// How long each thing may take. Deadlines fire up to 40 ms late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To a backend, per attempt. Default 1 s; then 504, or another backend.
+    pub connect: Duration,
+    /// From a request's first byte to the end of its head. Default 10 s; then 408.
+    pub request_header: Duration,
+    /// From the end of a request to the head of its answer. Default 15 s; then 504.
+    pub response_header: Duration,
+    /// Between two requests of a client, and between two pieces of a body in either direction. Default 60 s.
+    pub idle: Duration,
+    /// From a request's head to the head of its answer, over all attempts. Default 30 s; then 504.
+    pub total: Duration,
+    /// For an unused connection to a backend. Default 4 s: below the 5 s after which common servers close theirs.
+    pub upstream_idle: Duration,
+    /// For an upgraded connection on which nothing moves. Default 1 h.
+    pub tunnel: Duration,
+}
+
+/// How large each thing may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at once; one more is answered 503 and closed. Default 10,000.
+    pub max_connections: u32,
+    /// Bytes of a request's head, and of an answer's. Default 32 KiB, 1 to 64 KiB; then 431 (an answer's: 502).
+    pub header_bytes: usize,
+    /// Fields of a head. Default 100, 1 to 1000; then 431.
+    pub header_fields: usize,
+    /// Bytes of a request's target. Default 8 KiB; then 414.
+    pub uri_bytes: usize,
+}
+
+/// What is said about the client to the backend, and how far a client that says it itself is believed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Headers {
+    /// Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`. Default off.
+    pub forwarded: bool,
+    /// Send this `Host` instead of the client's. Default: the client's.
+    pub host: Option<String>,
+    /// Peers whose own `X-Forwarded-*` are kept and added to. Default: none.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// An address range, `10.0.0.0/8` or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The addresses that share the first `prefix` bits with `address`; `None` if it has not so many bits.
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Network { address, prefix })
+    }
+
+    /// Whether `address` is in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (own.to_bits() ^ other.to_bits())
+                    .checked_shr(shift)
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.prefix);
+                (own.to_bits() ^ other.to_bits())
+                    .checked_shr(shift)
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Which requests are logged, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Share of requests that are logged: 0 is off (the default), 1 is all.
+    pub sample: f64,
+    /// JSON lines (the default) or text.
+    pub format: AccessLogFormat,
+    /// Where to; `None` is standard output.
+    pub file: Option<PathBuf>,
+}
+
+/// How an access log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Threads, and how the process comes and goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Runtime {
+    /// Threads that carry traffic, each with its own listener and connections. Default: the cores. 1 to 256.
+    pub shards: usize,
+    /// How long a drain waits for requests in flight before it cuts them off. Default 30 s.
+    pub drain_timeout: Duration,
+    /// How long accepting goes on after readiness failed, for whoever is in front to notice. Default 0.
+    pub drain_delay: Duration,
+    /// Changes of the file that come within this time are one reload. Default 200 ms, at most 1 s.
+    pub config_watch_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50501),
+            strategy: strategy::Name::default(),
+            backends: Vec::new(),
+            health: Some(HealthConfig::default()),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            retries: 2,
+            headers: Headers::default(),
+            admin: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50500)),
+            access_log: AccessLog {
+                sample: 0.0,
+                format: AccessLogFormat::Json,
+                file: None,
+            },
+            runtime: Runtime::default(),
+        }
+    }
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        HealthConfig {
+            probe: Probe::Http {
+                path: "/health".to_owned(),
+            },
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(1),
+            request_header: Duration::from_secs(10),
+            response_header: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(30),
+            upstream_idle: Duration::from_secs(4),
+            tunnel: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 10_000,
+            header_bytes: 32 << 10,
+            header_fields: 100,
+            uri_bytes: 8 << 10,
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Runtime {
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            drain_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            config_watch_interval: Duration::from_millis(200),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_contains_its_range_and_nothing_else() {
+        let network = |text: &str, prefix| Network::new(text.parse().unwrap(), prefix).unwrap();
+        let holds = |network: Network, text: &str| network.contains(text.parse().unwrap());
+        assert!(holds(network("10.0.0.0", 8), "10.255.0.1"));
+        assert!(!holds(network("10.0.0.0", 8), "11.0.0.1"));
+        assert!(holds(network("0.0.0.0", 0), "203.0.113.9"));
+        assert!(holds(network("2001:db8::", 32), "2001:db8::1"));
+        assert!(!holds(network("::", 0), "127.0.0.1"));
+        assert_eq!(Network::new("127.0.0.1".parse().unwrap(), 33), None);
+    }
+}

@@ -1,0 +1,709 @@
+//! From what was written to what can be run: the only way to a [`Config`], and the one place that knows every bound.
+//!
+//! Reports every fault at once. Precedence: flag > environment > file > default.
+
+use super::overrides::Overrides;
+use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth};
+use super::{
+    AccessLog, AccessLogFormat, BackendConfig, Config, HealthConfig, Network, Probe, Timeouts,
+};
+use crate::backend::BackendId;
+use crate::http1;
+use crate::proxy::MAX_RETRIES;
+use lemonade_config::{
+    Address, Document, Environment, Fault, Faults, ListenAddress, Located, RawDuration, ShortOr,
+    Switch, format_duration,
+};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+/// A configuration that can be run, and what its writer should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Ready to run.
+    pub config: Config,
+    /// Things that are accepted and have no effect.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, checks and resolves a configuration: `file` if there is one, then the environment, then `overrides`. Blocks while
+/// host names are resolved.
+pub fn load(
+    file: Option<&Path>,
+    environment: &Environment,
+    overrides: &Overrides,
+) -> Result<Loaded, Faults> {
+    let document = match file {
+        Some(path) => Document::load(path, environment)?,
+        None => Document::empty("environment"),
+    };
+    let (raw, faults) = document.decode::<Raw>();
+    let mut check = Check {
+        document: &document,
+        faults,
+        warnings: Vec::new(),
+    };
+    let mut config = check.config(raw.unwrap_or_default());
+    check.environment(environment, &mut config);
+    check.overrides(overrides, &mut config);
+    check.whole(&config);
+    Faults::check(check.faults)?;
+    Ok(Loaded {
+        config,
+        warnings: check.warnings,
+    })
+}
+
+/// A check under way: what it has found so far.
+pub(super) struct Check<'d> {
+    document: &'d Document,
+    pub(super) faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, path: &str, problem: impl Into<String>) {
+        self.faults.push(self.document.fault(path, problem));
+    }
+
+    fn config(&mut self, raw: Raw) -> Config {
+        self.warn_of_planned(&raw);
+        let mut config = Config::default();
+        if let Some((path, listen)) = either(
+            raw.listen,
+            "listen",
+            raw.proxy.listen_address,
+            "proxy.listen_address",
+        ) {
+            config.listen = self.listen(path, &listen).unwrap_or(config.listen);
+        }
+        if let Some(strategy) = raw.strategy {
+            config.strategy = strategy.0.name.0;
+        }
+        config.backends = self.backends(raw.backends.0);
+        config.health = self.health(
+            raw.health,
+            raw.health_check_interval,
+            raw.health_check_timeout,
+        );
+        config.timeouts = self.timeouts(&raw.timeouts);
+        self.limits(&raw.limits, raw.proxy.max_connections, &mut config);
+        config.retries = match raw.retries {
+            Some(Switch::Off) => 0,
+            Some(Switch::Set(retries)) => {
+                self.within("retries.attempts", retries.attempts, 0..=MAX_RETRIES, 2)
+            }
+            _ => config.retries,
+        };
+        config.headers.forwarded = raw.headers.forwarded.unwrap_or(false);
+        config.headers.host = raw.headers.host.filter(|host| self.is_host(host));
+        config.headers.trusted_proxies = raw
+            .trusted_proxies
+            .0
+            .iter()
+            .filter_map(|network| self.network(network))
+            .collect();
+        config.admin = match raw.admin {
+            Some(Switch::Off) => None,
+            Some(Switch::Set(ShortOr(RawAdmin {
+                listen: Some(listen),
+            }))) => self.admin("admin", &listen),
+            _ => config.admin,
+        };
+        config.access_log = access_log(raw.access_log);
+        self.runtime(&raw.runtime, &mut config);
+        config
+    }
+
+    fn warn_of_planned(&mut self, raw: &Raw) {
+        let retries = match &raw.retries {
+            Some(Switch::Set(retries)) => Some(retries),
+            _ => None,
+        };
+        let planned = [
+            ("outlier", raw.outlier.is_some()),
+            ("slow_start", raw.slow_start.is_some()),
+            ("panic_threshold", raw.panic_threshold.is_some()),
+            ("engine", raw.engine.is_some()),
+            ("discovery", raw.discovery.is_some()),
+            ("timeouts.queue", raw.timeouts.queue.is_some()),
+            (
+                "retries.on",
+                retries.is_some_and(|retries| retries.on.is_some()),
+            ),
+            (
+                "retries.budget",
+                retries.is_some_and(|retries| retries.budget.is_some()),
+            ),
+            (
+                "retries.min_per_second",
+                retries.is_some_and(|retries| retries.min_per_second.is_some()),
+            ),
+            (
+                "backends[].tier",
+                raw.backends
+                    .0
+                    .iter()
+                    .any(|backend| backend.value.0.tier.is_some()),
+            ),
+            (
+                "backends[].max_in_flight",
+                raw.backends
+                    .0
+                    .iter()
+                    .any(|backend| backend.value.0.max_in_flight.is_some()),
+            ),
+        ];
+        for (key, _) in planned.iter().filter(|(_, present)| *present) {
+            self.warnings
+                .push(format!("`{key}` has no effect in this release"));
+        }
+    }
+
+    pub(super) fn listen(&mut self, path: &str, listen: &ListenAddress) -> Option<SocketAddr> {
+        match (listen.host(), listen.port())
+            .to_socket_addrs()
+            .map(|mut found| found.next())
+        {
+            Ok(Some(address)) => Some(address),
+            Ok(None) => {
+                self.fault(path, format!("`{}` resolves to no address", listen.host()));
+                None
+            }
+            Err(error) => {
+                self.fault(
+                    path,
+                    format!("`{}` does not resolve: {error}", listen.host()),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn admin(&mut self, path: &str, listen: &ListenAddress) -> Option<SocketAddr> {
+        let address = self.listen(path, listen)?;
+        if !address.ip().is_loopback() {
+            let problem = "the admin listener must be on a loopback address in this release: it has no token yet";
+            self.faults.push(
+                self.document
+                    .fault(path, problem)
+                    .help("write 127.0.0.1 or [::1]"),
+            );
+        }
+        Some(address)
+    }
+
+    fn backends(&mut self, raw: Vec<Located<ShortOr<RawBackend>>>) -> Vec<BackendConfig> {
+        raw.into_iter()
+            .filter_map(|backend| self.backend(&backend.path, backend.value.0))
+            .collect()
+    }
+
+    fn backend(&mut self, path: &str, raw: RawBackend) -> Option<BackendConfig> {
+        let weight = self.within(&format!("{path}.weight"), raw.weight, 1..=65_535, 1);
+        let Some(address) = raw.address else {
+            self.faults.push(
+                self.document
+                    .fault(path, "a backend without an address")
+                    .help("write `address: host:port`"),
+            );
+            return None;
+        };
+        let name = raw
+            .name
+            .or(raw.id.map(|id| id.0.0.0))
+            .unwrap_or_else(|| address.to_string());
+        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            self.fault(
+                &format!("{path}.name"),
+                "expected a name of 1 to 100 characters without control characters",
+            );
+        }
+        let endpoint = self.resolve(&format!("{path}.address"), &address)?;
+        Some(BackendConfig {
+            id: BackendId::new(address),
+            endpoint,
+            name,
+            weight,
+        })
+    }
+
+    fn resolve(&mut self, path: &str, address: &Address) -> Option<SocketAddr> {
+        if let Some(endpoint) = address.to_socket_addr() {
+            return Some(endpoint);
+        }
+        match (address.host(), address.port())
+            .to_socket_addrs()
+            .map(|mut found| found.next())
+        {
+            Ok(Some(endpoint)) => Some(endpoint),
+            Ok(None) => {
+                self.fault(
+                    path,
+                    format!("backend `{}` resolves to no address", address.host()),
+                );
+                None
+            }
+            Err(error) => {
+                self.fault(
+                    path,
+                    format!("backend `{}` does not resolve: {error}", address.host()),
+                );
+                None
+            }
+        }
+    }
+
+    fn health(
+        &mut self,
+        raw: Option<Switch<ShortOr<RawHealth>>>,
+        flat_interval: Option<RawDuration>,
+        flat_timeout: Option<RawDuration>,
+    ) -> Option<HealthConfig> {
+        let raw = match raw {
+            Some(Switch::Off) => return None,
+            Some(Switch::Set(raw)) => raw.0,
+            _ => RawHealth::default(),
+        };
+        let default = HealthConfig::default();
+        if raw.path.as_deref().is_some_and(|path| !is_path(path)) {
+            self.fault(
+                "health.path",
+                "expected a path that begins with `/` and holds no space or control character",
+            );
+        }
+        if raw
+            .initial
+            .as_deref()
+            .is_some_and(|initial| initial != "checking")
+        {
+            self.fault(
+                "health.initial",
+                "expected `checking`, the only initial state in this release",
+            );
+        }
+        let probe = match (raw.tcp, raw.path) {
+            (true, _) => Probe::Tcp,
+            (false, Some(path)) => Probe::Http { path },
+            (false, None) => default.probe,
+        };
+        let interval = raw
+            .interval
+            .map(RawDuration::or_millis)
+            .or(flat_interval.map(RawDuration::or_seconds));
+        let timeout = raw
+            .timeout
+            .map(RawDuration::or_millis)
+            .or(flat_timeout.map(RawDuration::or_seconds));
+        let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
+        Some(HealthConfig {
+            probe,
+            interval: self.duration("health.interval", interval, &bounds, default.interval),
+            timeout: self.duration("health.timeout", timeout, &bounds, default.timeout),
+            rise: self.within("health.rise", raw.rise, 1..=100, default.rise),
+            fall: self.within("health.fall", raw.fall, 1..=100, default.fall),
+        })
+    }
+
+    fn timeouts(&mut self, raw: &super::raw::RawTimeouts) -> Timeouts {
+        let default = Timeouts::default();
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3600);
+        let mut timeout = |key: &str, raw: Option<RawDuration>, default| {
+            self.duration(
+                &format!("timeouts.{key}"),
+                raw.map(RawDuration::or_millis),
+                &bounds,
+                default,
+            )
+        };
+        Timeouts {
+            connect: timeout("connect", raw.connect, default.connect),
+            request_header: timeout("request_header", raw.request_header, default.request_header),
+            response_header: timeout(
+                "response_header",
+                raw.response_header,
+                default.response_header,
+            ),
+            idle: timeout("idle", raw.idle, default.idle),
+            total: timeout("total", raw.total, default.total),
+            upstream_idle: timeout("upstream_idle", raw.upstream_idle, default.upstream_idle),
+            tunnel: timeout("tunnel", raw.tunnel, default.tunnel),
+        }
+    }
+
+    fn limits(&mut self, raw: &super::raw::RawLimits, older: Option<u32>, config: &mut Config) {
+        let limits = &mut config.limits;
+        if let Some((path, count)) = either(
+            raw.max_connections,
+            "limits.max_connections",
+            older,
+            "proxy.max_connections",
+        ) {
+            limits.max_connections =
+                self.within(path, Some(count), 1..=10_000_000, limits.max_connections);
+        }
+        let bytes = raw.header_bytes.map(|size| size.as_usize());
+        limits.header_bytes = self.within(
+            "limits.header_bytes",
+            bytes,
+            1024..=65_536,
+            limits.header_bytes,
+        );
+        let fields = raw.header_fields.map(|count| count as usize);
+        limits.header_fields = self.within(
+            "limits.header_fields",
+            fields,
+            1..=1000,
+            limits.header_fields,
+        );
+        let bytes = raw.uri_bytes.map(|size| size.as_usize());
+        limits.uri_bytes = self.within("limits.uri_bytes", bytes, 64..=65_536, limits.uri_bytes);
+    }
+
+    fn runtime(&mut self, raw: &super::raw::RawRuntime, config: &mut Config) {
+        let day = Duration::from_secs(24 * 3600);
+        let runtime = &mut config.runtime;
+        let shards = raw.shards.map(|shards| shards as usize);
+        runtime.shards = self.within("runtime.shards", shards, 1..=256, runtime.shards);
+        let drain_timeout = raw.drain_timeout.map(RawDuration::or_millis);
+        let any = Duration::ZERO..=day;
+        runtime.drain_timeout = self.duration(
+            "runtime.drain_timeout",
+            drain_timeout,
+            &any,
+            runtime.drain_timeout,
+        );
+        let drain_delay = raw.drain_delay.map(RawDuration::or_millis);
+        runtime.drain_delay = self.duration(
+            "runtime.drain_delay",
+            drain_delay,
+            &any,
+            runtime.drain_delay,
+        );
+        let interval = raw.config_watch_interval.map(RawDuration::or_millis);
+        let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
+        let interval = self.duration(
+            "runtime.config_watch_interval",
+            interval,
+            &bounds,
+            runtime.config_watch_interval,
+        );
+        // Older files say 1 s and mean "within a second".
+        runtime.config_watch_interval = interval.min(Duration::from_millis(500));
+    }
+
+    fn within<T: PartialOrd + std::fmt::Display + Copy>(
+        &mut self,
+        path: &str,
+        value: Option<T>,
+        bounds: std::ops::RangeInclusive<T>,
+        default: T,
+    ) -> T {
+        match value {
+            Some(value) if !bounds.contains(&value) => {
+                self.fault(
+                    path,
+                    format!(
+                        "expected {} to {}, found {value}",
+                        bounds.start(),
+                        bounds.end()
+                    ),
+                );
+                default
+            }
+            value => value.unwrap_or(default),
+        }
+    }
+
+    fn duration(
+        &mut self,
+        path: &str,
+        value: Option<Duration>,
+        bounds: &std::ops::RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        match value {
+            Some(value) if !bounds.contains(&value) => {
+                let [from, to, found] =
+                    [*bounds.start(), *bounds.end(), value].map(format_duration);
+                self.fault(path, format!("expected {from} to {to}, found {found}"));
+                default
+            }
+            value => value.unwrap_or(default),
+        }
+    }
+
+    fn is_host(&mut self, host: &str) -> bool {
+        let good = http1::request::is_authority(host.as_bytes());
+        if !good {
+            self.fault(
+                "headers.host",
+                format!("expected a host name, with a port or without; found `{host}`"),
+            );
+        }
+        good
+    }
+
+    fn network(&mut self, written: &Located<String>) -> Option<Network> {
+        let parsed = parse_network(&written.value);
+        if parsed.is_none() {
+            let problem = format!(
+                "expected an address or a range such as `10.0.0.0/8`, found `{}`",
+                written.value
+            );
+            self.fault(&written.path, problem);
+        }
+        parsed
+    }
+
+    /// What only the whole can tell.
+    fn whole(&mut self, config: &Config) {
+        if config.backends.is_empty() && self.faults.is_empty() {
+            let fault = self.document.fault(
+                "backends",
+                "there are no backends, so there is nothing to balance",
+            );
+            let help =
+                "write `backends: [\"127.0.0.1:50510\"]`, or set LEMONADE_LB_BACKEND_ADDRESSES";
+            self.faults.push(fault.help(help));
+        }
+        let mut ids = HashMap::new();
+        let mut names = HashMap::new();
+        for (index, backend) in config.backends.iter().enumerate() {
+            if let Some(first) = ids.insert(&backend.id, index) {
+                let problem = format!(
+                    "`{}` is already backends[{first}]: one server would count twice",
+                    backend.id
+                );
+                self.fault(&format!("backends[{index}]"), problem);
+            } else if let Some(first) = names.insert(&backend.name, index) {
+                let problem = format!(
+                    "the name `{}` is already that of backends[{first}]",
+                    backend.name
+                );
+                self.fault(&format!("backends[{index}].name"), problem);
+            }
+            if backend.endpoint == config.listen && config.listen.port() != 0 {
+                self.fault(
+                    &format!("backends[{index}]"),
+                    "a backend at the balancer's own address would loop",
+                );
+            }
+        }
+        if config
+            .admin
+            .is_some_and(|admin| admin == config.listen && admin.port() != 0)
+        {
+            self.fault(
+                "admin",
+                "the admin listener and the balancer cannot share an address",
+            );
+        }
+    }
+}
+
+fn either<T>(
+    newer: Option<T>,
+    newer_path: &'static str,
+    older: Option<T>,
+    older_path: &'static str,
+) -> Option<(&'static str, T)> {
+    newer
+        .map(|value| (newer_path, value))
+        .or(older.map(|value| (older_path, value)))
+}
+
+fn access_log(raw: Option<Switch<ShortOr<RawAccessLog>>>) -> AccessLog {
+    let off = Config::default().access_log;
+    let raw = match raw {
+        None | Some(Switch::Off) => return off,
+        Some(Switch::On) => RawAccessLog::default(),
+        Some(Switch::Set(raw)) => raw.0,
+    };
+    AccessLog {
+        sample: raw.sample.map_or(1.0, |sample| sample.fraction()),
+        format: match raw.format {
+            Some(RawFormat::Text) => AccessLogFormat::Text,
+            _ => AccessLogFormat::Json,
+        },
+        file: raw.file.map(Into::into),
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+fn parse_network(text: &str) -> Option<Network> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix.parse().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    Network::new(
+        address,
+        prefix.unwrap_or(if address.is_ipv4() { 32 } else { 128 }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::Name;
+    use std::io::Write;
+
+    fn load_text(extension: &str, text: &str, pairs: &[(&str, &str)]) -> Result<Loaded, Faults> {
+        let mut file = tempfile::Builder::new()
+            .suffix(extension)
+            .tempfile()
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        load(Some(file.path()), &environment, &Overrides::default())
+    }
+
+    fn good(text: &str) -> Config {
+        load_text(".yaml", text, &[])
+            .unwrap_or_else(|faults| panic!("{faults}"))
+            .config
+    }
+
+    fn faults(text: &str) -> String {
+        load_text(".yaml", text, &[])
+            .expect_err("a fault")
+            .to_string()
+    }
+
+    #[test]
+    fn three_keys_are_a_complete_file() {
+        let config =
+            good("listen: 127.0.0.1:1\nstrategy: least_connections\nbackends: [\"127.0.0.1:2\"]\n");
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.strategy, Name::LeastConnections);
+        assert_eq!(config.backends[0].name, "127.0.0.1:2");
+        assert_eq!(config.health, Some(HealthConfig::default()));
+    }
+
+    #[test]
+    fn older_nested_names_load() {
+        let config = good(
+            "runtime:\n  metrics_cap: 1000\n  health_cap: 100\n  drain_timeout_millis: 5000\n  \
+             background_timeout_millis: 30000\n  accept_timeout_millis: 60000\n  config_watch_interval_millis: 1000\n\
+             proxy:\n  listen_address: \"127.0.0.1:50501\"\n  max_connections: 77\n\
+             strategy: round_robin\nbackends:\n  - id: 0\n    name: worker-hyper\n    address: \"127.0.0.1:50510\"\n  \
+             - id: 1\n    address: \"127.0.0.1:50520\"\nhealth:\n  interval: \"3s\"\n  timeout: 500\nmetrics:\n  interval: \"10s\"\n",
+        );
+        assert_eq!(config.runtime.drain_timeout, Duration::from_secs(5));
+        assert_eq!(config.limits.max_connections, 77);
+        assert_eq!(config.backends[0].name, "worker-hyper");
+        assert_eq!(config.backends[1].name, "1");
+        let health = config.health.unwrap();
+        assert_eq!(
+            (health.interval, health.timeout),
+            (Duration::from_secs(3), Duration::from_millis(500))
+        );
+    }
+
+    #[test]
+    fn flat_json_loads_and_its_numbers_are_seconds() {
+        let text = "{\"listen_address\": \"127.0.0.1:8080\", \"backend_servers\": [\"127.0.0.1:8081\", \"127.0.0.1:8082\"],\n\
+                    \"health_check_interval\": 30, \"health_check_timeout\": 5}";
+        let config = load_text(".json", text, &[]).unwrap().config;
+        assert_eq!(config.listen.port(), 8080);
+        assert_eq!(config.backends.len(), 2);
+        assert_eq!(config.health.unwrap().interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn environment_wins_over_the_file_and_flags_over_both() {
+        let text = "listen: 127.0.0.1:1\nbackends: [\"127.0.0.1:2\"]\n";
+        let pairs = [
+            ("LEMONADE_LB_LISTEN_ADDRESS", "127.0.0.1:3"),
+            ("LEMONADE_LB_STRATEGY", "random"),
+        ];
+        let config = load_text(".yaml", text, &pairs).unwrap().config;
+        assert_eq!((config.listen.port(), config.strategy), (3, Name::Random));
+
+        let environment = Environment::from_pairs([(
+            "LEMONADE_LB_BACKEND_ADDRESSES",
+            "127.0.0.1:5, 127.0.0.1:6",
+        )]);
+        let overrides = Overrides {
+            strategy: Some("weighted".to_owned()),
+            ..Overrides::default()
+        };
+        let config = load(None, &environment, &overrides).unwrap().config;
+        assert_eq!(
+            (config.backends.len(), config.strategy),
+            (2, Name::Weighted)
+        );
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_with_its_place() {
+        let found = faults(
+            "listen: 127.0.0.1:1\nstrateggy: random\nbackends:\n  - 127.0.0.1\n  - {address: \"127.0.0.1:2\", weight: 0}\n\
+             health: {rise: 0}\ntimeouts: {connect: soon}\nlimits: {header_bytes: 1MiB}\n",
+        );
+        for expected in [
+            ":2:1: strateggy: ",
+            "did you mean `strategy`",
+            ":4:5: backends[0]: expected host:port",
+            "backends[1].weight: expected 1 to 65535, found 0",
+            ":6:16: health.rise: expected 1 to 100, found 0",
+            "timeouts.connect",
+            "limits.header_bytes: expected 1024 to 65536, found 1048576",
+        ] {
+            assert!(found.contains(expected), "{expected} in:\n{found}");
+        }
+    }
+
+    #[test]
+    fn faults_of_the_whole_are_found() {
+        assert!(faults("listen: 127.0.0.1:1\n").contains("there are no backends"));
+        let found = faults(
+            "listen: 127.0.0.1:1\nbackends: [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:2\"]\n",
+        );
+        assert!(
+            found.contains("own address") && found.contains("already backends[1]"),
+            "{found}"
+        );
+        assert!(faults("backends: [\"127.0.0.1:2\"]\nadmin: 0.0.0.0:1\n").contains("loopback"));
+        assert!(faults("backends: [\"no-such-host.invalid:2\"]\n").contains("does not resolve"));
+        assert!(
+            faults("strategy: lest_connections\nbackends: [\"a:1\"]\n")
+                .contains("did you mean `least_connections`")
+        );
+    }
+
+    #[test]
+    fn planned_blocks_are_accepted_with_a_warning() {
+        let text = "backends: [{address: \"127.0.0.1:2\", tier: backup}]\noutlier: {consecutive: 5}\nslow_start: 30s\n";
+        let loaded = load_text(".yaml", text, &[]).unwrap();
+        assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn blocks_can_be_switched_off() {
+        let config = good(
+            "backends: [\"127.0.0.1:2\"]\nhealth: off\nretries: off\nadmin: off\naccess_log: 25%\n",
+        );
+        assert_eq!(
+            (config.health, config.retries, config.admin),
+            (None, 0, None)
+        );
+        assert!((config.access_log.sample - 0.25).abs() < 1e-9);
+        assert_eq!(
+            good("backends: [\"127.0.0.1:2\"]\nhealth: tcp\n")
+                .health
+                .unwrap()
+                .probe,
+            Probe::Tcp
+        );
+    }
+}
