@@ -1,0 +1,272 @@
+//! Byte buffers, lent from one pool a shard so that an idle connection holds none.
+//!
+//! A buffer is always initialised memory of a fixed size, so reading into it needs no `unsafe` and no zeroing per read.
+//! The pools are thread-local because a shard is one thread: taking a buffer is a pop, giving it back (on drop) a push.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::{Deref, DerefMut, Range};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Room for any head that the limits allow, and for a whole 64 KiB answer with its head in one read.
+pub(crate) const SIZE: usize = 72 << 10;
+/// For bodies that outlast a first buffer: fewer, larger system calls.
+const LARGE: usize = 256 << 10;
+
+/// Free buffers kept per shard; what exceeds this goes back to the allocator at once. [`trim`] gives back the rest of what
+/// is not needed: allocating anew costs a page fault for every 4 KiB, which is more than the rest of a small request.
+const KEPT: usize = 1024;
+const KEPT_LARGE: usize = 32;
+/// An output buffer that grew past this is not kept.
+const OUTPUT_KEPT_CAPACITY: usize = 64 << 10;
+
+#[derive(Default)]
+struct Pool {
+    buffers: Vec<Box<[u8]>>,
+    large: Vec<Box<[u8]>>,
+    outputs: Vec<Vec<u8>>,
+    /// The fewest free buffers since the last trim, of both sizes: nobody needed those.
+    unneeded: [usize; 2],
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = RefCell::default();
+}
+
+/// Gives memory back that nobody has needed since the last call. Called once a second.
+pub(crate) fn trim() {
+    POOL.with_borrow_mut(|pool| {
+        let [unneeded, unneeded_large] = pool.unneeded;
+        pool.buffers
+            .truncate(pool.buffers.len() - unneeded.min(pool.buffers.len()));
+        pool.large
+            .truncate(pool.large.len() - unneeded_large.min(pool.large.len()));
+        pool.unneeded = [pool.buffers.len(), pool.large.len()];
+    });
+}
+
+impl Pool {
+    fn lend(&mut self) -> Box<[u8]> {
+        let lent = self
+            .buffers
+            .pop()
+            .unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        self.unneeded[0] = self.unneeded[0].min(self.buffers.len());
+        lent
+    }
+
+    fn lend_large(&mut self) -> Box<[u8]> {
+        let lent = self
+            .large
+            .pop()
+            .unwrap_or_else(|| vec![0; LARGE].into_boxed_slice());
+        self.unneeded[1] = self.unneeded[1].min(self.large.len());
+        lent
+    }
+
+    /// Kept only while there is room; a buffer is recognised by its size.
+    fn give_back(&mut self, bytes: Box<[u8]>) {
+        match bytes.len() {
+            SIZE if self.buffers.len() < KEPT => self.buffers.push(bytes),
+            LARGE if self.large.len() < KEPT_LARGE => self.large.push(bytes),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes received and not yet dealt with. Starts without memory; takes some on the first read.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(crate) fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// A part of what is filled, counted from its front.
+    pub(crate) fn part(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[self.start + range.start..self.start + range.end]
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// No room for another byte, even after moving what is there to the front.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.bytes.is_empty() && self.len() == self.bytes.len()
+    }
+
+    /// Gives the memory back if nothing is in it.
+    pub(crate) fn release(&mut self) {
+        if self.is_empty() && !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            POOL.with_borrow_mut(|pool| pool.give_back(bytes));
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Exchanges an empty buffer for a large one, for a body that keeps filling it.
+    pub(crate) fn enlarge(&mut self) {
+        if self.is_empty() && self.bytes.len() < LARGE {
+            self.release();
+            self.bytes = POOL.with_borrow_mut(Pool::lend_large);
+        }
+    }
+
+    /// Whether the last read filled all the room there was: more is probably waiting.
+    pub(crate) fn is_topped_up(&self) -> bool {
+        self.end == self.bytes.len()
+    }
+
+    fn make_room(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = POOL.with_borrow_mut(Pool::lend);
+        }
+        if self.end == self.bytes.len() && self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
+
+    /// Reads once into the room left; `0` is the end of the stream. The caller sees to it that there is room.
+    pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let mut room = ReadBuf::new(&mut self.bytes[self.end..]);
+        ready!(Pin::new(stream).poll_read(context, &mut room))?;
+        let count = room.filled().len();
+        self.end += count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        (self.start, self.end) = (0, 0);
+        // The pool is gone while the thread ends; then the memory is simply freed.
+        let bytes = std::mem::take(&mut self.bytes);
+        let _ = POOL.try_with(|pool| pool.borrow_mut().give_back(bytes));
+    }
+}
+
+/// Bytes to be sent: a head, a reply. A pooled `Vec`.
+#[derive(Debug)]
+pub(crate) struct Output(Vec<u8>);
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Output(
+            POOL.with_borrow_mut(|pool| pool.outputs.pop())
+                .unwrap_or_else(|| Vec::with_capacity(2048)),
+        )
+    }
+}
+
+impl Deref for Output {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Output {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0);
+        if bytes.capacity() > OUTPUT_KEPT_CAPACITY {
+            return;
+        }
+        bytes.clear();
+        let _ = POOL.try_with(|pool| {
+            let outputs = &mut pool.borrow_mut().outputs;
+            if outputs.len() < KEPT {
+                outputs.push(bytes);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn fill(buffer: &mut Buffer, mut bytes: &[u8]) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        match buffer.poll_fill(&mut context, &mut bytes) {
+            Poll::Ready(Ok(count)) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_while_the_buffer_wraps() {
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, &[1; SIZE]);
+        assert!(buffer.is_full());
+        buffer.consume(SIZE - 2);
+        assert_eq!(fill(&mut buffer, &[2, 3]), 2);
+        assert_eq!(buffer.filled(), [1, 1, 2, 3]);
+    }
+
+    #[test]
+    fn released_memory_is_lent_again() {
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, &[1]);
+        buffer.consume(1);
+        buffer.release();
+        assert_eq!(buffer.bytes.len(), 0);
+        let free = POOL.with_borrow(|pool| pool.buffers.len());
+        fill(&mut buffer, &[1]);
+        assert_eq!(POOL.with_borrow(|pool| pool.buffers.len()), free - 1);
+    }
+
+    #[test]
+    fn memory_that_nobody_needs_is_given_back() {
+        let mut buffers: Vec<Buffer> = (0..4).map(|_| Buffer::default()).collect();
+        for buffer in &mut buffers {
+            fill(buffer, &[1]);
+        }
+        drop(buffers);
+        trim();
+        // One is in use from time to time; the other three are not.
+        fill(&mut Buffer::default(), &[1]);
+        trim();
+        assert_eq!(POOL.with_borrow(|pool| pool.buffers.len()), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! One client connection: read a head, hand the request on, and again, until someone has had enough.
+//!
+//! An idle connection holds no buffer: its cost is its socket and this task's state (about 2 KB).
+
+use super::buffer::{Buffer, Output};
+use super::deadline::Deadline;
+use super::exchange::write_all;
+use super::forward::{self, Next, Request};
+use super::headers::{self, Forwarding};
+use super::reply::{self, Reason, Style};
+use super::shard::{OpenConnection, Shard};
+use crate::config::Config;
+use crate::http1::fields::{self, Known};
+use crate::http1::request::RequestHead;
+use crate::http1::{HeadError, HeadLimits, HeadScan};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// How long a connection that is to be closed may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client's connection.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+    /// Received and not yet dealt with: a body's beginning, a pipelined request.
+    pub(super) buffer: Buffer,
+    pub(super) deadline: Deadline,
+    peer: SocketAddr,
+    /// Made for the configuration that it was last used with.
+    forwarding: Option<(Arc<Config>, Forwarding)>,
+}
+
+/// What came of waiting for a head.
+enum Arrival {
+    /// A complete head of so many bytes at the buffer's front.
+    Head(usize),
+    Refused(Reason),
+    /// The client left, idled too long, or is asked to by a drain.
+    Gone,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shard: Rc<Shard>,
+    _open: OpenConnection,
+) {
+    let deadline = shard.timers.deadline();
+    let mut client = Client {
+        stream,
+        buffer: Buffer::default(),
+        deadline,
+        peer,
+        forwarding: None,
+    };
+    let mut first = true;
+    loop {
+        let next = match arrival(&mut client, &shard, first).await {
+            Arrival::Head(length) => match read_request(&mut client, length, &shard) {
+                Ok(request) => forward::forward(&mut client, request, &shard).await,
+                Err(error) => refuse(&mut client, Reason::BadHead(error), &shard).await,
+            },
+            Arrival::Refused(reason) => refuse(&mut client, reason, &shard).await,
+            Arrival::Gone => return,
+        };
+        first = false;
+        match next {
+            Next::KeepAlive => client.buffer.release(),
+            Next::Close if client.buffer.is_empty() => return,
+            Next::Close | Next::Linger => return linger(&mut client).await,
+            Next::Abort => return abort(&client),
+        }
+    }
+}
+
+/// Tells a client that there is no room for it, without reading its request.
+pub(super) async fn turn_away(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shard: Rc<Shard>,
+    _open: OpenConnection,
+) {
+    let deadline = shard.timers.deadline();
+    let mut client = Client {
+        stream,
+        buffer: Buffer::default(),
+        deadline,
+        peer,
+        forwarding: None,
+    };
+    if refuse(&mut client, Reason::TooManyConnections, &shard).await == Next::Linger {
+        linger(&mut client).await;
+    }
+}
+
+/// Waits for a request's head.
+async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
+    // Copies: a connection that idles must not keep an old view alive.
+    let (timeouts, limits) = shard.view().limits();
+    let mut scan = HeadScan::default();
+    // A pipelined request has begun already; a new connection is expected to speak.
+    let mut begun = first || !client.buffer.is_empty();
+    client.deadline.set(if begun {
+        timeouts.request_header
+    } else {
+        timeouts.idle
+    });
+    poll_fn(|context| {
+        loop {
+            match look_for_head(client, &mut scan, &limits) {
+                Ok(Some(length)) => return Poll::Ready(Arrival::Head(length)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Arrival::Refused(Reason::BadHead(error))),
+            }
+            match poll_more(client, context) {
+                Poll::Ready(true) if !begun => {
+                    begun = true;
+                    client.deadline.set(timeouts.request_header);
+                }
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Arrival::Gone),
+                Poll::Pending if client.buffer.is_empty() && shard.is_draining() => {
+                    return Poll::Ready(Arrival::Gone);
+                }
+                Poll::Pending => return client.deadline.poll(context).map(|()| too_late(client)),
+            }
+        }
+    })
+    .await
+}
+
+/// More bytes came (`true`) or never will. Takes a buffer only once there is something to put into it.
+fn poll_more(client: &mut Client, context: &mut Context<'_>) -> Poll<bool> {
+    if client.buffer.is_empty() && ready!(client.stream.poll_read_ready(context)).is_err() {
+        return Poll::Ready(false);
+    }
+    let filled = ready!(client.buffer.poll_fill(context, &mut client.stream));
+    Poll::Ready(matches!(filled, Ok(count) if count > 0))
+}
+
+fn look_for_head(
+    client: &mut Client,
+    scan: &mut HeadScan,
+    limits: &HeadLimits,
+) -> Result<Option<usize>, HeadError> {
+    if scan.is_fresh() {
+        // RFC 9112 2.2: empty lines before the request line are ignored.
+        while client.buffer.filled().starts_with(b"\r\n") {
+            client.buffer.consume(2);
+        }
+        if client.buffer.filled() == b"\r" {
+            return Ok(None);
+        }
+    }
+    let length = scan.advance(client.buffer.filled())?;
+    if length.unwrap_or(client.buffer.len()) <= limits.bytes {
+        return Ok(length);
+    }
+    match scan.is_in_first_line() {
+        true => Err(HeadError::TargetTooLong),
+        false => Err(HeadError::TooLarge),
+    }
+}
+
+/// A client that never began is let go in silence; one that began is told.
+fn too_late(client: &Client) -> Arrival {
+    match client.buffer.is_empty() {
+        true => Arrival::Gone,
+        false => Arrival::Refused(Reason::RequestTimeout),
+    }
+}
+
+/// Checks the head at the buffer's front and writes it as a backend will get it.
+fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Request, HeadError> {
+    let started = Instant::now();
+    let view = shard.view();
+    let config = &view.snapshot.config;
+    let mut scratch = shard.scratch();
+    let bytes = &client.buffer.filled()[..length];
+    let head = RequestHead::parse(bytes, &HeadLimits::from(&config.limits), &mut scratch)?;
+
+    let forwarding = match &mut client.forwarding {
+        Some((made_for, forwarding)) if Arc::ptr_eq(made_for, config) => forwarding,
+        stale => {
+            let forwarding = Forwarding::new(client.peer, shard.local, &config.headers);
+            &mut stale.insert((config.clone(), forwarding)).1
+        }
+    };
+    let id = shard.request_id(&head);
+    let mut outbound = Output::new();
+    headers::write_request(
+        &head,
+        forwarding,
+        &config.headers,
+        &id,
+        || shard.local.to_string(),
+        &mut outbound,
+    );
+    let request = Request {
+        outbound,
+        framing: head.framing,
+        version: head.version,
+        keep_alive: head.keeps_alive(),
+        to_head: head.method == b"HEAD",
+        idempotent: is_idempotent(head.method),
+        upgrade: head.upgrade.is_some(),
+        id,
+        wants_json: head.field(Known::Accept).is_some_and(wants_json),
+        started,
+        log: shard.log_entry(&head, client.peer),
+    };
+    client.buffer.consume(length);
+    Ok(request)
+}
+
+/// RFC 9110 9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE"
+    )
+}
+
+fn wants_json(accept: &[u8]) -> bool {
+    fields::list(accept)
+        .any(|range| range.starts_with(b"application/json") || range.starts_with(b"application/*"))
+}
+
+async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
+    let mut out = Output::new();
+    reply::write(reason, Style::UNREAD, &mut out);
+    shard.refused(reason, client.peer);
+    client.deadline.set(LINGER);
+    match write_all(client, &out).await {
+        Ok(()) => Next::Linger,
+        Err(_) => Next::Abort,
+    }
+}
+
+/// Closes our side, then reads what the client still sends for a while: closing over unread bytes makes the kernel reset
+/// the connection, and the client would lose the answer that it has not read yet (RFC 9112 9.6).
+async fn linger(client: &mut Client) {
+    if client.stream.shutdown().await.is_err() {
+        return;
+    }
+    client.deadline.set(LINGER);
+    poll_fn(|context| {
+        loop {
+            client.buffer.clear();
+            match client.buffer.poll_fill(context, &mut client.stream) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return client.deadline.poll(context),
+            }
+        }
+    })
+    .await;
+}
+
+/// Resets the connection, so that an answer that broke off cannot look complete.
+fn abort(client: &Client) {
+    // If it fails the connection is gone already.
+    let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,377 @@
+//! One request on one backend connection: the request goes up while the answer is awaited, then the answer comes down.
+//!
+//! Both directions are polled in the client connection's own task: no second task, no channel, so no wake-up between the two
+//! connections. That is where most of the time goes that a proxy built from a client and a server library spends.
+
+use super::buffer::Output;
+use super::downstream::Client;
+use super::forward::{Failure, Request};
+use super::headers::{self, Recipient};
+use super::relay::{Relay, RelayError};
+use super::shard::Shard;
+use super::upstream::Connection;
+use crate::config::{Config, Timeouts};
+use crate::http1::framing::Framing;
+use crate::http1::response::ResponseHead;
+use crate::http1::{HeadLimits, HeadScan, Version};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::AsyncWrite;
+
+/// Interim answers that one request may get; a backend that sends more is misbehaving.
+const MAX_INTERIM: usize = 32;
+
+/// An exchange under way.
+pub(super) struct Exchange<'e> {
+    pub(super) client: &'e mut Client,
+    pub(super) connection: &'e mut Connection,
+    /// The request on its way up.
+    pub(super) relay: &'e mut Relay,
+    pub(super) request: &'e Request,
+    timeouts: &'e Timeouts,
+    limits: HeadLimits,
+    /// Where the request is.
+    pub(super) upload: Upload,
+}
+
+/// How far the request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upload {
+    Going,
+    Done,
+    /// The backend stopped reading; it may still answer.
+    Refused,
+}
+
+/// The head of the final answer, written for the client, and what follows it.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) relay: Relay,
+    /// The backend will take another request on this connection.
+    pub(super) reusable: bool,
+    pub(super) keep_alive_timeout: Option<u32>,
+    /// The client will get another answer on its connection.
+    pub(super) keep_alive: bool,
+    pub(super) first_byte: Instant,
+}
+
+/// One head from the backend.
+enum Head {
+    Interim { status: u16, out: Output },
+    Final(Box<Answer>),
+}
+
+/// What the backend answered.
+pub(super) enum Answered {
+    Final(Box<Answer>),
+    /// 101: both connections now belong to another protocol.
+    Switched {
+        first_byte: Instant,
+    },
+}
+
+impl<'e> Exchange<'e> {
+    pub(super) fn new(
+        client: &'e mut Client,
+        connection: &'e mut Connection,
+        relay: &'e mut Relay,
+        request: &'e Request,
+        config: &'e Config,
+    ) -> Self {
+        let limits = HeadLimits::from(&config.limits);
+        Exchange {
+            client,
+            connection,
+            relay,
+            request,
+            timeouts: &config.timeouts,
+            limits,
+            upload: Upload::Going,
+        }
+    }
+
+    /// Sends the request and waits for the answer's head, passing interim answers on as they come.
+    pub(super) async fn answer(&mut self, shard: &Shard) -> Result<Answered, Failure> {
+        for _ in 0..MAX_INTERIM {
+            let length = self.head().await?;
+            let first_byte = Instant::now();
+            match self.read_head(length, first_byte, shard)? {
+                Head::Final(answer) => return Ok(Answered::Final(answer)),
+                Head::Interim { status, out } => {
+                    // RFC 9110 15.2: an HTTP/1.0 client gets no 1xx.
+                    if self.request.version == Version::Http11 {
+                        write_all(self.client, &out)
+                            .await
+                            .map_err(|_| Failure::ClientGone)?;
+                    }
+                    if status == 101 {
+                        return Ok(Answered::Switched { first_byte });
+                    }
+                }
+            }
+        }
+        Err(Failure::BadAnswer)
+    }
+
+    /// Reads the head of `length` bytes at the front of the connection's buffer, and writes it as the client gets it.
+    fn read_head(
+        &mut self,
+        length: usize,
+        first_byte: Instant,
+        shard: &Shard,
+    ) -> Result<Head, Failure> {
+        let mut scratch = shard.scratch();
+        let bytes = &self.connection.buffer.filled()[..length];
+        let head = ResponseHead::parse(bytes, self.request.to_head, &self.limits, &mut scratch)
+            .map_err(|_| Failure::BadAnswer)?;
+        let read = match head.status {
+            101 if !self.request.upgrade => return Err(Failure::BadAnswer),
+            100..200 => {
+                let mut out = Output::new();
+                headers::write_interim(&head, &mut out);
+                Head::Interim {
+                    status: head.status,
+                    out,
+                }
+            }
+            _ => Head::Final(Box::new(self.begin_answer(
+                &head,
+                first_byte,
+                shard.is_draining(),
+            ))),
+        };
+        self.connection.buffer.consume(length);
+        Ok(read)
+    }
+
+    fn begin_answer(&self, head: &ResponseHead<'_>, first_byte: Instant, draining: bool) -> Answer {
+        let chunks = self.request.version == Version::Http11;
+        // Without chunks, the end of a body of unknown length can only be told by closing.
+        let delimited = chunks || !matches!(head.framing, Framing::UntilClose | Framing::Chunked);
+        let keep_alive =
+            self.request.keep_alive && delimited && self.upload == Upload::Done && !draining;
+        let mut out = Output::new();
+        let recipient = Recipient {
+            version: self.request.version,
+            keep_alive,
+            id: &self.request.id,
+        };
+        headers::write_response(head, &recipient, &mut out);
+        Answer {
+            status: head.status,
+            relay: Relay::response(out, head.framing, chunks),
+            reusable: head.keeps_alive(),
+            keep_alive_timeout: head.keep_alive_timeout(),
+            keep_alive,
+            first_byte,
+        }
+    }
+
+    /// Sends what can be sent of the request until the answer's next head is complete; returns its length.
+    async fn head(&mut self) -> Result<usize, Failure> {
+        let mut scan = HeadScan::default();
+        let wait = match self.upload {
+            Upload::Going => self.timeouts.idle,
+            _ => self.timeouts.response_header,
+        };
+        self.client.deadline.set(wait);
+        poll_fn(|context| {
+            self.poll_upload(context)?;
+            if let Poll::Ready(length) = self.poll_head(context, &mut scan)? {
+                return Poll::Ready(Ok(length));
+            }
+            if self.upload != Upload::Going {
+                self.poll_client_gone(context)?;
+            }
+            match self.client.deadline.poll(context) {
+                Poll::Ready(()) if self.upload == Upload::Going => {
+                    Poll::Ready(Err(Failure::RequestTimeout))
+                }
+                Poll::Ready(()) => Poll::Ready(Err(Failure::AnswerTimeout)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Moves the request on. An error of the client's side ends the exchange; one of the backend's side does not, because a
+    /// backend that refuses a body has usually said why.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        if self.upload != Upload::Going {
+            return Ok(());
+        }
+        let (client, connection) = (&mut *self.client, &mut *self.connection);
+        match self.relay.poll(
+            context,
+            &mut client.stream,
+            &mut client.buffer,
+            &mut connection.stream,
+        ) {
+            Poll::Ready(Ok(())) => {
+                self.upload = Upload::Done;
+                client.deadline.set(self.timeouts.response_header);
+            }
+            Poll::Ready(Err(RelayError::Sink(_))) => self.upload = Upload::Refused,
+            Poll::Ready(Err(RelayError::Malformed(_))) => return Err(Failure::BadBody),
+            Poll::Ready(Err(RelayError::Source(_) | RelayError::Truncated)) => {
+                return Err(Failure::ClientGone);
+            }
+            Poll::Pending if self.relay.take_progress() => client.deadline.set(self.timeouts.idle),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        scan: &mut HeadScan,
+    ) -> Poll<Result<usize, Failure>> {
+        let buffer = &mut self.connection.buffer;
+        loop {
+            if let Some(length) = scan
+                .advance(buffer.filled())
+                .map_err(|_| Failure::BadAnswer)?
+            {
+                return Poll::Ready(Ok(length));
+            }
+            if buffer.len() > self.limits.bytes {
+                return Poll::Ready(Err(Failure::BadAnswer));
+            }
+            match ready!(buffer.poll_fill(context, &mut self.connection.stream)) {
+                Ok(0) | Err(_) if buffer.is_empty() => {
+                    return Poll::Ready(Err(Failure::Unanswered));
+                }
+                Ok(0) | Err(_) => return Poll::Ready(Err(Failure::BadAnswer)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Reads ahead from a client that waits: its next request, or the news that it left. A client that shuts down its
+    /// sending side counts as gone, as in nginx, Go and Envoy: most who do that have closed.
+    fn poll_client_gone(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let client = &mut *self.client;
+        while !client.buffer.is_full() {
+            match client.buffer.poll_fill(context, &mut client.stream) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Failure::ClientGone),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Relays the answer to its end, and what is left of the request beside it.
+    pub(super) async fn relay_answer(&mut self, answer: &mut Relay) -> Result<(), Failure> {
+        let mut waiting = false;
+        poll_fn(|context| {
+            self.poll_upload(context)?;
+            let (client, connection) = (&mut *self.client, &mut *self.connection);
+            match answer.poll(
+                context,
+                &mut connection.stream,
+                &mut connection.buffer,
+                &mut client.stream,
+            ) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(RelayError::Sink(_))) => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Cut)),
+                Poll::Pending => {}
+            }
+            if self.upload != Upload::Going {
+                self.poll_client_gone(context)?;
+            }
+            if answer.take_progress() || !std::mem::replace(&mut waiting, true) {
+                self.client.deadline.set(self.timeouts.idle);
+            }
+            self.client
+                .deadline
+                .poll(context)
+                .map(|()| Err(Failure::Cut))
+        })
+        .await
+    }
+
+    /// Moves bytes both ways until both sides have ended, or nothing moved for too long.
+    pub(super) async fn tunnel(&mut self) {
+        let mut up = Relay::new(Output::new(), Framing::UntilClose);
+        let mut down = Relay::new(Output::new(), Framing::UntilClose);
+        let (mut up_open, mut down_open) = (true, true);
+        self.client.deadline.set(self.timeouts.tunnel);
+        let (client, connection) = (&mut *self.client, &mut *self.connection);
+        let ended: Result<(), RelayError> = poll_fn(|context| {
+            if up_open {
+                let moved = up.poll(
+                    context,
+                    &mut client.stream,
+                    &mut client.buffer,
+                    &mut connection.stream,
+                );
+                up_open = !half_closed(moved, context, &mut connection.stream)?;
+            }
+            if down_open {
+                let moved = down.poll(
+                    context,
+                    &mut connection.stream,
+                    &mut connection.buffer,
+                    &mut client.stream,
+                );
+                down_open = !half_closed(moved, context, &mut client.stream)?;
+            }
+            if !up_open && !down_open {
+                return Poll::Ready(Ok(()));
+            }
+            if up.take_progress() | down.take_progress() {
+                client.deadline.set(self.timeouts.tunnel);
+            }
+            client.deadline.poll(context).map(|()| Ok(()))
+        })
+        .await;
+        // A reset of either side ends the tunnel as surely as a close.
+        drop(ended);
+    }
+}
+
+/// Passes the end of one direction on to its recipient; whether it has come.
+fn half_closed(
+    moved: Poll<Result<(), RelayError>>,
+    context: &mut Context<'_>,
+    recipient: &mut (impl AsyncWrite + Unpin),
+) -> Result<bool, RelayError> {
+    match moved {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Err(error)) => Err(error),
+        Poll::Ready(Ok(())) => {
+            // A TCP shutdown never waits.
+            let _ = Pin::new(recipient).poll_shutdown(context);
+            Ok(true)
+        }
+    }
+}
+
+/// Writes all of `bytes` to the client, within its idle timeout.
+pub(super) async fn write_all(client: &mut Client, bytes: &[u8]) -> io::Result<()> {
+    let mut left = bytes;
+    poll_fn(|context| {
+        while !left.is_empty() {
+            match Pin::new(&mut client.stream).poll_write(context, left)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => left = &left[count..],
+                Poll::Pending => {
+                    return client
+                        .deadline
+                        .poll(context)
+                        .map(|()| Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,22 @@
+//! The proxy service: the request's story, from a client's socket to a backend's and back.
+//!
+//! [`shard`] is one core; [`downstream`] one client connection; [`forward`] one request; `exchange` one request on one
+//! backend connection; `relay` one message on its way. Nothing here takes a lock, sends on a channel or wakes another thread
+//! while requests succeed; what fails is reported to the control task.
+
+mod access_log;
+mod buffer;
+mod deadline;
+mod downstream;
+mod exchange;
+mod forward;
+mod headers;
+mod relay;
+mod reply;
+mod retry;
+mod shard;
+mod upstream;
+
+pub(crate) use access_log::{AccessLogWriter, open as open_access_log};
+pub(crate) use retry::MAX_RETRIES;
+pub(crate) use shard::{Shared, run};

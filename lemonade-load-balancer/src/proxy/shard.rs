@@ -1,0 +1,401 @@
+//! One core: a thread with its own runtime, listener, client connections and pools of backend connections.
+//!
+//! Shards share nothing on a request's way but the published snapshot, the backends' load and the rotation's cursor, all
+//! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
+
+use super::access_log::{AccessLogWriter, Entry, Finish};
+use super::buffer;
+use super::deadline::Timers;
+use super::downstream;
+use super::forward::{Ended, Failure, Request};
+use super::headers::{RequestId, RequestIds};
+use super::reply::Reason;
+use super::retry::Attempts;
+use super::upstream::{ConnectError, Upstream, is_exhaustion};
+use crate::backend::{BackendId, Outcome, ShardStats, State};
+use crate::config::{Limits, Timeouts};
+use crate::control;
+use crate::drain::{Drain, Phase};
+use crate::http1::HeadLimits;
+use crate::http1::fields::Field;
+use crate::http1::request::RequestHead;
+use crate::metrics::RequestStats;
+use crate::snapshot::{Published, Snapshot};
+use crate::strategy::PickContext;
+use arc_swap::ArcSwap;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
+const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
+/// How often idle backend connections are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What all shards share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) published: Published,
+    pub(crate) control: control::Handle,
+    pub(crate) drain: Drain,
+    /// Client connections open in the whole process.
+    pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) access_log: AccessLogWriter,
+    /// When time began, for strategies.
+    pub(crate) epoch: Instant,
+}
+
+/// A snapshot with this shard's way to each backend of its pool, in the same order.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) upstreams: Box<[Rc<Upstream>]>,
+}
+
+impl From<&Limits> for HeadLimits {
+    fn from(limits: &Limits) -> Self {
+        HeadLimits {
+            bytes: limits.header_bytes,
+            fields: limits.header_fields,
+            target: limits.uri_bytes,
+        }
+    }
+}
+
+impl View {
+    pub(super) fn limits(&self) -> (Timeouts, HeadLimits) {
+        (
+            self.snapshot.config.timeouts,
+            HeadLimits::from(&self.snapshot.config.limits),
+        )
+    }
+}
+
+/// One core's state; everything in it belongs to one thread.
+#[derive(Debug)]
+pub(super) struct Shard {
+    index: usize,
+    /// Where it listens.
+    pub(super) local: SocketAddr,
+    pub(super) timers: Rc<Timers>,
+    shared: Shared,
+    stats: Arc<RequestStats>,
+    cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    /// Every backend that this shard has met and that is still configured.
+    upstreams: RefCell<HashMap<BackendId, Rc<Upstream>>>,
+    rng: RefCell<fastrand::Rng>,
+    ids: RefCell<RequestIds>,
+    scratch: RefCell<Vec<Field>>,
+    draining: Cell<bool>,
+    open: Cell<usize>,
+    all_closed: Notify,
+}
+
+/// A client connection that counts as open until this drops.
+pub(super) struct OpenConnection(Rc<Shard>);
+
+impl OpenConnection {
+    fn new(shard: &Rc<Shard>) -> Self {
+        shard.open.set(shard.open.get() + 1);
+        OpenConnection(shard.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let shard = &self.0;
+        shard.open.set(shard.open.get() - 1);
+        // Relaxed: a bound on how many there are, not a lock.
+        shard.shared.connections.fetch_sub(1, Relaxed);
+        if shard.open.get() == 0 {
+            shard.all_closed.notify_one();
+        }
+    }
+}
+
+/// Runs one shard on the present thread's runtime until it has drained, or the drain is over.
+///
+/// All its work is done in spawned tasks: a wake-up of the runtime's main future costs a write to an `eventfd`, one of a
+/// task does not.
+pub(crate) async fn run(
+    index: usize,
+    listener: TcpListener,
+    stats: Arc<RequestStats>,
+    shared: Shared,
+) {
+    let Ok(local) = listener.local_addr() else {
+        return;
+    };
+    let mut drain = shared.drain.clone();
+    let shard = Rc::new(Shard::new(index, local, stats, shared));
+    let timers = shard.timers.clone();
+    tokio::task::spawn_local(async move { timers.run().await });
+    let sweeper = shard.clone();
+    tokio::task::spawn_local(async move { sweeper.sweep().await });
+    let served = tokio::task::spawn_local(serve(shard, listener));
+    tokio::select! {
+        served = served => {
+            if let Err(error) = served {
+                tracing::error!(shard = index, %error, "the shard's listener ended");
+            }
+        }
+        () = drain.reached(Phase::Over) => {}
+    }
+}
+
+/// Accepts until the drain, then waits for the last connection to close.
+async fn serve(shard: Rc<Shard>, listener: TcpListener) {
+    let mut drain = shard.shared.drain.clone();
+    tokio::select! {
+        () = accept(&shard, &listener) => {}
+        () = drain.reached(Phase::Draining) => {}
+    }
+    // What the kernel has queued was accepted in the client's eyes: serve it before the queue is closed with it.
+    accept_queued(&shard, &listener).await;
+    drop(listener);
+    shard.draining.set(true);
+    shard.timers.wake_all();
+    while shard.open.get() > 0 {
+        shard.all_closed.notified().await;
+    }
+}
+
+async fn accept(shard: &Rc<Shard>, listener: &TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(shard, stream, peer),
+            Err(error) if is_exhaustion(&error) => {
+                tracing::warn!(%error, "cannot accept connections: raise the limit on open files (ulimit -n)");
+                tokio::time::sleep(EXHAUSTION_PAUSE).await;
+            }
+            // The client gave up while it was queued.
+            Err(error) => tracing::debug!(%error, "accepting a connection failed"),
+        }
+    }
+}
+
+async fn accept_queued(shard: &Rc<Shard>, listener: &TcpListener) {
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
+    {
+        admit(shard, stream, peer);
+    }
+}
+
+fn admit(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
+    ShardStats::count(&shard.stats.connections);
+    let limit = shard.view().snapshot.config.limits.max_connections;
+    let open = shard.shared.connections.fetch_add(1, Relaxed);
+    let guard = OpenConnection::new(shard);
+    if open < limit {
+        tokio::task::spawn_local(downstream::serve(stream, peer, shard.clone(), guard));
+    } else {
+        ShardStats::count(&shard.stats.turned_away);
+        tokio::task::spawn_local(downstream::turn_away(stream, peer, shard.clone(), guard));
+    }
+}
+
+impl Shard {
+    fn new(index: usize, local: SocketAddr, stats: Arc<RequestStats>, shared: Shared) -> Self {
+        let mut rng = fastrand::Rng::new();
+        let snapshot = shared.published.load();
+        let ids = RequestIds::new(&mut rng);
+        let empty = View {
+            snapshot: snapshot.clone(),
+            upstreams: Box::default(),
+        };
+        let shard = Shard {
+            index,
+            local,
+            timers: Timers::new(),
+            stats,
+            cache: RefCell::new(shared.published.cache()),
+            shared,
+            view: RefCell::new(Rc::new(empty)),
+            upstreams: RefCell::default(),
+            rng: RefCell::new(rng),
+            ids: RefCell::new(ids),
+            scratch: RefCell::default(),
+            draining: Cell::new(false),
+            open: Cell::new(0),
+            all_closed: Notify::new(),
+        };
+        shard.renew_view(snapshot);
+        shard
+    }
+
+    /// The present view. Cost while nothing changed: one atomic load and a count that is not atomic.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut cache = self.cache.borrow_mut();
+        let snapshot = arc_swap::Cache::load(&mut cache);
+        if !Arc::ptr_eq(snapshot, &self.view.borrow().snapshot) {
+            self.renew_view(snapshot.clone());
+        }
+        self.view.borrow().clone()
+    }
+
+    /// Takes over a new snapshot, keeping the idle connections to every backend that stays.
+    fn renew_view(&self, snapshot: Arc<Snapshot>) {
+        let mut known = self.upstreams.borrow_mut();
+        let mut kept = HashMap::with_capacity(snapshot.members.len());
+        for member in &snapshot.members {
+            let upstream = known
+                .remove(&member.live.id)
+                .filter(|upstream| {
+                    upstream.endpoint == member.config.endpoint
+                        && Arc::ptr_eq(&upstream.backend, &member.live)
+                })
+                .unwrap_or_else(|| {
+                    Rc::new(Upstream::new(
+                        member.live.clone(),
+                        member.config.endpoint,
+                        self.index,
+                    ))
+                });
+            if member.live.state.get() == State::Unhealthy {
+                upstream.clear();
+            }
+            kept.insert(member.live.id.clone(), upstream);
+        }
+        let pool = snapshot.pool.backends().iter();
+        let upstreams = pool
+            .filter_map(|backend| kept.get(&backend.id).cloned())
+            .collect();
+        *known = kept;
+        *self.view.borrow_mut() = Rc::new(View {
+            snapshot,
+            upstreams,
+        });
+    }
+
+    async fn sweep(&self) {
+        let mut ticker = tokio::time::interval(SWEEP);
+        loop {
+            ticker.tick().await;
+            buffer::trim();
+            let now = Instant::now();
+            self.view();
+            for upstream in self.upstreams.borrow().values() {
+                upstream.sweep(now);
+            }
+        }
+    }
+
+    /// The strategy's choice among the view's pool, which is not empty.
+    pub(super) fn pick(&self, view: &View) -> usize {
+        let mut rng = self.rng.borrow_mut();
+        let mut context = PickContext {
+            now: self.shared.epoch.elapsed(),
+            rng: &mut rng,
+        };
+        view.snapshot
+            .strategy
+            .pick(&view.snapshot.pool, &mut context)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Storage for parsing a head; never held over an await.
+    pub(super) fn scratch(&self) -> RefMut<'_, Vec<Field>> {
+        self.scratch.borrow_mut()
+    }
+
+    pub(super) fn request_id(&self, head: &RequestHead<'_>) -> RequestId {
+        self.ids.borrow_mut().of(head)
+    }
+
+    /// What to remember of a request, if it is to be logged.
+    pub(super) fn log_entry(
+        &self,
+        head: &RequestHead<'_>,
+        client: SocketAddr,
+    ) -> Option<Box<Entry>> {
+        let sample = self.view.borrow().snapshot.config.access_log.sample;
+        let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
+        wanted.then(|| Box::new(Entry::new(head, client)))
+    }
+
+    /// Records a backend's answer.
+    pub(super) fn record(
+        &self,
+        upstream: &Upstream,
+        status: u16,
+        took: Duration,
+        first_byte: Instant,
+    ) {
+        upstream.stats().record(Outcome::Answered(status), took);
+        // An error is fast for the wrong reason, and an upgrade is no work.
+        if (200..500).contains(&status) {
+            let now = first_byte.saturating_duration_since(self.shared.epoch);
+            upstream.backend.load.latency.record(took, now);
+        }
+    }
+
+    /// Records a failed attempt, and reports the backend if no connection to it can be made.
+    pub(super) fn blame(&self, upstream: &Upstream, failure: &Failure, attempts: &Attempts) {
+        match failure {
+            Failure::Connect(ConnectError::Local(error)) => {
+                tracing::warn!(%error, "no resources left for a connection to a backend");
+            }
+            Failure::Connect(error) => {
+                upstream
+                    .stats()
+                    .record(Outcome::ConnectFailed, Duration::ZERO);
+                self.shared.control.connect_failed(&upstream.backend, error);
+            }
+            Failure::Unanswered if attempts.was_stale(failure) => {}
+            Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout => {
+                upstream.stats().record(Outcome::Failed, Duration::ZERO);
+                tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
+            }
+            // The client's doing.
+            Failure::ClientGone | Failure::BadBody | Failure::RequestTimeout | Failure::Cut => {}
+        }
+    }
+
+    /// Records the end of a request.
+    pub(super) fn finished(
+        &self,
+        request: Request,
+        view: &View,
+        attempts: &Attempts,
+        ended: &Ended,
+        bytes_in: u64,
+    ) {
+        let total = request.started.elapsed();
+        self.stats.record(ended.status, total);
+        let Some(entry) = request.log else { return };
+        let names: Vec<String> = attempts
+            .tried()
+            .iter()
+            .map(|index| {
+                view.snapshot
+                    .name_of(&view.snapshot.pool.backends()[*index as usize])
+            })
+            .collect();
+        let finish = Finish {
+            id: &request.id,
+            ended,
+            strategy: view.snapshot.strategy_name.as_str(),
+            backends: names.iter().map(String::as_str).collect(),
+            attempts,
+            total,
+            bytes_in,
+        };
+        self.shared.access_log.write(&entry, &finish);
+    }
+
+    /// Records a connection whose request was refused before it was read.
+    pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
+        self.stats.record_refused(reason.status());
+        tracing::debug!(%client, ?reason, "request refused");
+    }
+}
