@@ -1,0 +1,99 @@
+//! Active health checks: asks every backend how it is, and tells the control task when the answer changed.
+//!
+//! One task a backend, started and stopped as snapshots come and go. A probe has its own connection and deadline, so it
+//! neither waits for requests nor holds them up; probes of one backend never overlap, and those of many are spread by jitter.
+
+mod probe;
+mod threshold;
+
+use crate::backend::{Backend, BackendId, State};
+use crate::config::HealthConfig;
+use crate::control;
+use crate::snapshot::{Member, Published};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use threshold::Threshold;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// What one probing task was started for; another task takes over when any of it changes.
+#[derive(Debug, PartialEq)]
+struct Target {
+    endpoint: SocketAddr,
+    health: HealthConfig,
+}
+
+/// Probes every backend of every snapshot until there are no more snapshots.
+pub(crate) async fn run(mut published: Published, control: control::Handle) {
+    let mut tasks = JoinSet::new();
+    let mut running: HashMap<BackendId, (Target, Arc<Backend>, AbortHandle)> = HashMap::new();
+    loop {
+        let snapshot = published.load();
+        let wanted = |member: &Member| {
+            let health = snapshot.config.health.clone()?;
+            Some(Target {
+                endpoint: member.config.endpoint,
+                health,
+            })
+        };
+        running.retain(|id, (target, live, task)| {
+            let stays = snapshot.members.iter().any(|member| {
+                member.live.id == *id
+                    && Arc::ptr_eq(&member.live, live)
+                    && wanted(member).as_ref() == Some(target)
+            });
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for member in &snapshot.members {
+            if let (false, Some(target)) = (running.contains_key(&member.live.id), wanted(member)) {
+                let (live, control) = (member.live.clone(), control.clone());
+                let task = tasks.spawn(watch(
+                    live.clone(),
+                    target.endpoint,
+                    target.health.clone(),
+                    control,
+                ));
+                running.insert(live.id.clone(), (target, live, task));
+            }
+        }
+        // Reap what was aborted, so that the set does not grow with every reload.
+        while tasks.try_join_next().is_some() {}
+        if !published.changed().await {
+            return;
+        }
+    }
+}
+
+/// Probes one backend for ever: at once, then every `interval`, give or take a tenth.
+async fn watch(
+    backend: Arc<Backend>,
+    endpoint: SocketAddr,
+    config: HealthConfig,
+    control: control::Handle,
+) {
+    let mut threshold = Threshold::new(config.rise, config.fall);
+    let host = backend.id.to_string();
+    loop {
+        let began = tokio::time::Instant::now();
+        let probed =
+            tokio::time::timeout(config.timeout, probe::probe(&config.probe, endpoint, &host))
+                .await;
+        let result = probed.unwrap_or(Err(probe::ProbeError::Timeout(config.timeout)));
+        if let Err(error) = &result {
+            tracing::debug!(backend = %backend.id, %error, "health check failed");
+        }
+        let state = backend.state.get();
+        if let Some(verdict) = threshold.observe(result.is_ok(), state) {
+            if let (Err(error), true) = (&result, state != State::Unhealthy) {
+                tracing::warn!(backend = %backend.id, %error, "health checks failed");
+            }
+            control.verdict(backend.id.clone(), verdict).await;
+        }
+        let jitter = 0.9 + 0.2 * fastrand::f64();
+        // A probe that outlived the interval is followed by the next one at once, never by two.
+        tokio::time::sleep_until(began + config.interval.mul_f64(jitter)).await;
+    }
+}

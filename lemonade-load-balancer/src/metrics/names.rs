@@ -1,0 +1,44 @@
+//! Every metric's name, once. Seconds, `_total` for counters, labels bounded: backend, status class, strategy.
+
+/// Requests answered, by status class; 499 is a client that left.
+pub const REQUESTS: &str = "lemonade_http_requests_total";
+/// From a request's head to the last byte of its answer.
+pub const REQUEST_DURATION: &str = "lemonade_http_request_duration_seconds";
+/// Requests refused before a backend was chosen, by status.
+pub const REFUSED: &str = "lemonade_http_requests_refused_total";
+/// Client connections open.
+pub const CONNECTIONS: &str = "lemonade_connections";
+/// Client connections accepted.
+pub const CONNECTIONS_TOTAL: &str = "lemonade_connections_total";
+/// Client connections turned away at `max_connections`.
+pub const CONNECTIONS_TURNED_AWAY: &str = "lemonade_connections_turned_away_total";
+/// Answers of a backend, by status class.
+pub const BACKEND_REQUESTS: &str = "lemonade_backend_requests_total";
+/// From the request's sending to the first byte of the backend's answer.
+pub const BACKEND_DURATION: &str = "lemonade_backend_request_duration_seconds";
+/// Attempts for which no connection could be made.
+pub const BACKEND_CONNECT_FAILURES: &str = "lemonade_backend_connect_failures_total";
+/// Attempts that brought no usable answer.
+pub const BACKEND_FAILURES: &str = "lemonade_backend_failures_total";
+/// Attempts at this backend that failed and were made again, there or elsewhere.
+pub const BACKEND_RETRIES: &str = "lemonade_backend_retries_total";
+/// Connections opened to a backend.
+pub const BACKEND_CONNECTIONS: &str = "lemonade_backend_connections_total";
+/// Requests in flight.
+pub const BACKEND_IN_FLIGHT: &str = "lemonade_backend_in_flight";
+/// 1 if the backend may be picked.
+pub const BACKEND_UP: &str = "lemonade_backend_up";
+/// 1 for the state that the backend is in.
+pub const BACKEND_STATE: &str = "lemonade_backend_state";
+/// The weight that strategies see.
+pub const BACKEND_WEIGHT: &str = "lemonade_backend_weight_effective";
+/// 1 for the strategy that picks.
+pub const STRATEGY: &str = "lemonade_strategy_info";
+/// 1, with the version as a label.
+pub const BUILD: &str = "lemonade_build_info";
+/// Access log lines dropped because the writer was behind.
+pub const ACCESS_LOG_DROPPED: &str = "lemonade_access_log_dropped_total";
+/// Reloads, by result.
+pub const RELOADS: &str = "lemonade_config_reloads_total";
+/// 1 if the last reload was applied.
+pub const LAST_RELOAD: &str = "lemonade_config_last_reload_success";

@@ -1,0 +1,43 @@
+//! What one shard has counted of requests and connections as a whole.
+
+use crate::backend::{BUCKETS, bucket};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counters with a single writer, their shard. Aligned so that no two shards write one cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct RequestStats {
+    /// By status class.
+    pub(super) responses: [AtomicU64; 5],
+    pub(super) duration: [AtomicU64; BUCKETS.len() + 1],
+    /// Nanoseconds.
+    pub(super) duration_sum: AtomicU64,
+    /// By status class: 4xx and 5xx only occur.
+    pub(super) refused: [AtomicU64; 5],
+    pub(crate) connections: AtomicU64,
+    pub(crate) turned_away: AtomicU64,
+}
+
+impl RequestStats {
+    /// Counts one request that was read.
+    pub(crate) fn record(&self, status: u16, total: Duration) {
+        add(&self.responses[class(status)], 1);
+        add(&self.duration[bucket(total)], 1);
+        add(&self.duration_sum, total.as_nanos() as u64);
+    }
+
+    /// Counts one that was not.
+    pub(crate) fn record_refused(&self, status: u16) {
+        add(&self.refused[class(status)], 1);
+    }
+}
+
+fn class(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, 5) - 1
+}
+
+/// The single writer's addition (see [`crate::backend::ShardStats`]).
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed) + count, Relaxed);
+}
