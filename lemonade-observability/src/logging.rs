@@ -32,6 +32,9 @@ impl FromStr for Format {
     }
 }
 
+/// Rocket warns of its start and of every client that leaves; `_` is the target it uses for continued lines.
+const QUIET: &str = "rocket=error,_=error";
+
 /// Why logging could not be set up.
 #[derive(Debug, Error)]
 pub enum InitError {
@@ -55,7 +58,7 @@ pub fn init(format: Format, verbosity: i8) -> Result<(), InitError> {
     };
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(directives)?,
-        _ => EnvFilter::new(level),
+        _ => EnvFilter::new(format!("{level},{QUIET}")),
     };
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()

@@ -187,7 +187,8 @@ impl<'e> Exchange<'e> {
                 self.poll_client_gone(context)?;
             }
             match self.client.deadline.poll(context) {
-                Poll::Ready(()) if self.upload == Upload::Going => {
+                // A backend that stops reading is as late as one that does not answer.
+                Poll::Ready(()) if self.upload == Upload::Going && !self.relay.is_blocked() => {
                     Poll::Ready(Err(Failure::RequestTimeout))
                 }
                 Poll::Ready(()) => Poll::Ready(Err(Failure::AnswerTimeout)),

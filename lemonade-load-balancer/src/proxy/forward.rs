@@ -116,7 +116,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
 
     let mut attempts = Attempts::new(view.snapshot.config.retries);
     let ended = loop {
-        let Some(index) = attempts.pick(shard, &view) else {
+        let Some(index) = attempts.pick(shard, &view, request.started) else {
             break Err(attempts.last_failure());
         };
         let upstream = &view.upstreams[index];
@@ -199,7 +199,10 @@ async fn attempt(
     };
     attempts.sending(connection.reused);
     let mut exchange = Exchange::new(client, &mut connection, relay, request, config);
-    match exchange.answer(shard).await? {
+    let answered = exchange.answer(shard).await?;
+    // From here on only silence is too long.
+    exchange.client.deadline.cap(None);
+    match answered {
         Answered::Final(answer) => {
             let Answer {
                 status,
@@ -225,7 +228,7 @@ async fn attempt(
             if reusable && uploaded {
                 upstream.put_back(
                     connection,
-                    first_byte,
+                    Instant::now(),
                     config.timeouts.upstream_idle,
                     keep_alive_timeout,
                 );
@@ -248,7 +251,6 @@ async fn attempt(
                 first_byte.saturating_duration_since(sent),
                 first_byte,
             );
-            exchange.client.deadline.cap(None);
             exchange.tunnel().await;
             Ok(Ended {
                 status: 101,

@@ -66,6 +66,8 @@ pub(crate) struct Relay {
     after_sent: usize,
     /// The piece stays in the source's buffer, for the message to be sent again elsewhere.
     retain: bool,
+    /// Bytes have left.
+    begun: bool,
     progressed: bool,
     /// The source's buffer may hold bytes that were not looked at; an incomplete line of chunked framing was.
     fresh: bool,
@@ -106,6 +108,7 @@ impl Relay {
             after: Vec::new(),
             after_sent: 0,
             retain: false,
+            begun: false,
             progressed: false,
             fresh: true,
             bytes: 0,
@@ -134,7 +137,14 @@ impl Relay {
 
     /// Not a byte has left.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.before_sent == 0 && self.piece.start == 0 && self.bytes == 0
+        !self.begun
+    }
+
+    /// Bytes wait for the recipient to take them; otherwise it is the source that is waited for.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.before_sent < self.before.len()
+            || !self.piece.is_empty()
+            || self.after_sent < self.after.len()
     }
 
     /// Whether bytes moved since this was last asked: what an idle timeout wants to know.
@@ -278,7 +288,7 @@ impl Relay {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.progressed = true;
+            (self.begun, self.progressed) = (true, true);
             self.sent(sent);
         }
         self.finish_piece(buffer);

@@ -7,7 +7,7 @@ use super::forward::Failure;
 use super::relay::Relay;
 use super::shard::{Shard, View};
 use super::upstream::ConnectError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More retries than this are no configuration.
 pub(crate) const MAX_RETRIES: u32 = 10;
@@ -50,7 +50,7 @@ impl Attempts {
     }
 
     /// The backend for the next attempt: the strategy's choice, or the next after it that was not tried yet.
-    pub(super) fn pick(&mut self, shard: &Shard, view: &View) -> Option<usize> {
+    pub(super) fn pick(&mut self, shard: &Shard, view: &View, now: Instant) -> Option<usize> {
         if self.again {
             return self.tried().last().map(|index| *index as usize);
         }
@@ -58,7 +58,7 @@ impl Attempts {
         if size == 0 || self.count == self.tried.len() {
             return None;
         }
-        let picked = shard.pick(view);
+        let picked = shard.pick(view, now);
         let untried = |index: &usize| !self.tried().contains(&(*index as u32));
         let index = (picked..size).chain(0..picked).find(untried)?;
         self.tried[self.count] = index as u32;

@@ -157,9 +157,7 @@ async fn serve(shard: Rc<Shard>, listener: TcpListener) {
         () = accept(&shard, &listener) => {}
         () = drain.reached(Phase::Draining) => {}
     }
-    // What the kernel has queued was accepted in the client's eyes: serve it before the queue is closed with it.
-    accept_queued(&shard, &listener).await;
-    drop(listener);
+    accept_queued(&shard, listener);
     shard.draining.set(true);
     shard.timers.wake_all();
     while shard.open.get() > 0 {
@@ -181,10 +179,19 @@ async fn accept(shard: &Rc<Shard>, listener: &TcpListener) {
     }
 }
 
-async fn accept_queued(shard: &Rc<Shard>, listener: &TcpListener) {
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
-    {
-        admit(shard, stream, peer);
+/// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
+fn accept_queued(shard: &Rc<Shard>, listener: TcpListener) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        let ready = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        match ready {
+            Ok(stream) => admit(shard, stream, peer),
+            Err(error) => tracing::debug!(%error, "accepting a connection failed"),
+        }
     }
 }
 
@@ -288,10 +295,10 @@ impl Shard {
     }
 
     /// The strategy's choice among the view's pool, which is not empty.
-    pub(super) fn pick(&self, view: &View) -> usize {
+    pub(super) fn pick(&self, view: &View, now: Instant) -> usize {
         let mut rng = self.rng.borrow_mut();
         let mut context = PickContext {
-            now: self.shared.epoch.elapsed(),
+            now: now.saturating_duration_since(self.shared.epoch),
             rng: &mut rng,
         };
         view.snapshot

@@ -1,0 +1,4 @@
+# Shortcuts; `just` lists them.
+
+default:
+    @just --list

@@ -1,0 +1,1 @@
+//! Scripted origins and raw clients for tests

@@ -1,0 +1,163 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use lemonade_observability::logging::Format;
+use std::path::PathBuf;
+
+/// A load balancer that can explain every choice it makes, and workers to try it with.
+///
+/// Without a command it is the load balancer: `lemonade --config FILE`, or `lemonade` in a folder with a config.yaml,
+/// config.toml or config.json.
+#[derive(Debug, Parser)]
+#[command(name = "lemonade", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: Log,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) load_balancer: LoadBalancer,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// How log lines are written to standard error: text or json
+    #[arg(
+        long = "log-format",
+        global = true,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub(crate) format: Format,
+    /// Log more (repeat for more still); RUST_LOG wins over this
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Log less (repeat for less still)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    quiet: u8,
+}
+
+impl Log {
+    /// Steps up (or down) from the level that a command logs at by itself.
+    pub(crate) fn verbosity(&self, own: i8) -> i8 {
+        let level = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        own.saturating_add(level(self.verbose))
+            .saturating_sub(level(self.quiet))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Balance HTTP requests over backends
+    #[command(visible_alias = "lb")]
+    LoadBalancer(LoadBalancer),
+    /// Serve /health and /work on one of five frameworks, with faults on demand
+    #[command(visible_alias = "w")]
+    Worker(Worker),
+    /// Start five workers with a load balancer before them, and say what to try
+    Demo(Demo),
+}
+
+#[derive(Debug, Default, Args, PartialEq)]
+pub(crate) struct LoadBalancer {
+    /// The configuration: YAML, TOML or JSON; changes are applied while running
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where clients connect
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Which backend gets the next request
+    #[arg(long, value_name = "NAME")]
+    pub(crate) strategy: Option<String>,
+    /// A backend; repeat for more
+    #[arg(long = "backend", value_name = "ADDRESS")]
+    pub(crate) backends: Vec<String>,
+    /// Where the admin API and /metrics listen, or `off`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
+}
+
+/// Every flag is also a variable (`LEMONADE_WORKER_DELAY`) and a key of the file; the flag wins, then the variable.
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// Which framework serves: actix, axum, hyper, rocket or tokio
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) framework: Option<String>,
+    /// Where to listen [default: 127.0.0.1:50510]
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// What its answers call it [default: worker-FRAMEWORK]
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+    /// How long /work takes: milliseconds or a duration [default: 10ms]
+    #[arg(short, long, value_name = "TIME")]
+    pub(crate) delay: Option<String>,
+    /// How much more or less than the delay
+    #[arg(long, value_name = "TIME")]
+    pub(crate) jitter: Option<String>,
+    /// The share of /work that is answered with an error, such as 5%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) error_rate: Option<String>,
+    /// How many requests are worked on at once; others queue
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) capacity: Option<String>,
+    /// How long requests in flight may take after TERM [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) drain_timeout: Option<String>,
+    /// A timeline of faults
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// The configuration: YAML, TOML or JSON
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Stop when standard input ends: for a parent that may die without saying so
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Send requests to it as well, and show who serves them
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+    /// Connections that send requests
+    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) connections: u16,
+    /// How long the workers take
+    #[arg(long, value_name = "TIME", default_value = "10ms")]
+    pub(crate) delay: String,
+    /// Which backend gets the next request
+    #[arg(long, value_name = "NAME", default_value = "round_robin")]
+    pub(crate) strategy: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_of_the_documents_parse() {
+        for line in [
+            "lemonade worker --framework actix --address 127.0.0.1:50510 --name worker-1 --delay 20",
+            "lemonade w -f tokio",
+            "lemonade load-balancer --config config/load-balancer.yaml",
+            "lemonade lb -c x.yaml -v",
+            "lemonade --config path/to/config.json",
+            "lemonade",
+            "lemonade demo --load --seconds 5",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        assert!(Cli::try_parse_from(["lemonade", "wroker"]).is_err());
+    }
+}

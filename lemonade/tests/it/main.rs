@@ -1,0 +1,6 @@
+//! The binary as a user meets it: the commands of the documents, wrong input, exit codes, signals.
+
+mod documents;
+mod process;
+mod refusals;
+mod runs;
