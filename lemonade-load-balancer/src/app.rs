@@ -9,9 +9,10 @@ use crate::config_watch::{Source, Watch, WatchError};
 use crate::control;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::health;
-use crate::metrics::{self, RequestStats, Sources};
+use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
+use crate::stats::RequestStats;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -76,7 +77,6 @@ impl App {
     /// Starts everything, or nothing. `source`: the file to watch for changes, if there is one.
     pub fn start(config: Config, source: Option<Source>) -> Result<Self, StartError> {
         lemonade_observability::prometheus::install();
-        metrics::describe();
         let count = config.runtime.shards;
         let listeners = bind_shards(config.listen, count)?;
         let listen = local(&listeners[0], config.listen)?;
@@ -109,7 +109,7 @@ impl App {
             published: published.clone(),
             shards: stats.clone(),
             connections: shared.connections.clone(),
-            access_log,
+            log_dropped: access_log.dropped(),
         };
 
         let mut background = Vec::new();
@@ -125,7 +125,9 @@ impl App {
         })?);
         if let Some(listener) = admin_listener {
             let admin = Admin {
-                sources,
+                published: published.clone(),
+                connections: shared.connections.clone(),
+                scrape: Arc::new(move || scrape(&sources)),
                 control: control.clone(),
                 drain: drain.clone(),
                 started: epoch,

@@ -6,7 +6,6 @@
 
 use crate::config::{self, Overrides};
 use crate::control;
-use crate::metrics;
 use lemonade_config::Environment;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};
@@ -100,20 +99,13 @@ impl Watch {
         let config = match loaded {
             Ok(loaded) => loaded.config,
             Err(faults) => {
-                metrics::reloaded(false);
+                control.reload_failed();
                 return Err(faults.to_string());
             }
         };
         match control.reload(config).await {
-            Ok(Ok(diff)) if diff.is_empty() => Ok(()),
-            Ok(Ok(_)) => {
-                metrics::reloaded(true);
-                Ok(())
-            }
-            Ok(Err(refused)) => {
-                metrics::reloaded(false);
-                Err(refused.to_string())
-            }
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refused)) => Err(refused.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -22,11 +22,12 @@ pub mod config;
 pub mod config_watch;
 pub mod control;
 pub mod drain;
-pub mod metrics;
 pub mod snapshot;
+pub mod stats;
 pub mod strategy;
 
 mod admin;
 mod health;
 mod http1;
+mod metrics;
 mod proxy;

@@ -69,7 +69,7 @@ struct Status {
 }
 
 async fn status(State(admin): State<Admin>) -> Json<Status> {
-    let snapshot = admin.sources.published.load();
+    let snapshot = admin.published.load();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         phase: match admin.drain.phase() {
@@ -81,7 +81,7 @@ async fn status(State(admin): State<Admin>) -> Json<Status> {
         generation: snapshot.generation,
         listen: snapshot.config.listen,
         strategy: snapshot.strategy_name.as_str(),
-        connections: admin.sources.connections.load(Relaxed),
+        connections: admin.connections.load(Relaxed),
         backends: snapshot.members.len(),
         backends_eligible: snapshot.pool.len(),
     })
@@ -104,10 +104,10 @@ struct BackendStatus {
 }
 
 fn all(admin: &Admin) -> Vec<BackendStatus> {
-    let snapshot = admin.sources.published.load();
+    let snapshot = admin.published.load();
     let now = admin.started.elapsed();
     let status = |member: &crate::snapshot::Member| {
-        let sum = |of: fn(&backend::ShardStats) -> u64| member.live.stats.iter().map(of).sum();
+        let sum = |of: fn(&crate::stats::ShardStats) -> u64| member.live.stats.iter().map(of).sum();
         BackendStatus {
             name: member.config.name.clone(),
             address: member.live.id.to_string(),
@@ -162,7 +162,7 @@ struct StrategyStatus {
 }
 
 async fn strategy(State(admin): State<Admin>) -> Json<StrategyStatus> {
-    let name = admin.sources.published.load().strategy_name.as_str();
+    let name = admin.published.load().strategy_name.as_str();
     Json(StrategyStatus {
         name,
         known: Name::ALL.map(Name::as_str),

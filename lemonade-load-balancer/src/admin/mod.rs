@@ -7,20 +7,28 @@ mod api;
 
 use crate::control;
 use crate::drain::{Drain, Phase};
-use crate::metrics::{Sources, scrape};
+use crate::snapshot::Published;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 use tokio::net::TcpListener;
 
+/// Writes `/metrics`.
+pub(crate) type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What the API reads and commands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Admin {
-    pub(crate) sources: Sources,
+    pub(crate) published: Published,
+    /// Client connections open.
+    pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) scrape: Scrape,
     pub(crate) control: control::Handle,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,
@@ -44,7 +52,7 @@ pub(crate) async fn run(listener: TcpListener, admin: Admin) -> io::Result<()> {
 
 /// 200 while requests are welcome: not leaving, and some backend may be picked.
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    let pool = &admin.sources.published.load().pool;
+    let pool = &admin.published.load().pool;
     let healthy = pool
         .backends()
         .iter()
@@ -62,6 +70,6 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        scrape(&admin.sources),
+        (admin.scrape)(),
     )
 }

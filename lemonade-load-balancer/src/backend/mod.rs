@@ -7,13 +7,12 @@
 mod latency;
 mod load;
 mod state;
-mod stats;
 
 pub use latency::Latency;
 pub use load::{InFlight, Load};
 pub use state::{State, StateCell};
-pub use stats::{BUCKETS, Outcome, ShardStats, StatusClass, bucket};
 
+use crate::stats::ShardStats;
 use lemonade_config::Address;
 use std::fmt;
 use std::sync::Arc;

@@ -45,6 +45,9 @@ pub struct Config {
     pub runtime: Runtime,
 }
 
+/// More retries than this are no configuration.
+pub(crate) const MAX_RETRIES: u32 = 10;
+
 /// One backend as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendConfig {

@@ -5,11 +5,11 @@
 use super::overrides::Overrides;
 use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth};
 use super::{
-    AccessLog, AccessLogFormat, BackendConfig, Config, HealthConfig, Network, Probe, Timeouts,
+    AccessLog, AccessLogFormat, BackendConfig, Config, HealthConfig, MAX_RETRIES, Network, Probe,
+    Timeouts,
 };
 use crate::backend::BackendId;
 use crate::http1;
-use crate::proxy::MAX_RETRIES;
 use lemonade_config::{
     Address, Document, Environment, Fault, Faults, ListenAddress, Located, RawDuration, ShortOr,
     Switch, format_duration,

@@ -11,6 +11,7 @@ pub(crate) use task::Task;
 use crate::backend::{Backend, BackendId};
 use crate::config::{Config, Diff, Refused};
 use crate::snapshot::{self, Published, Snapshot};
+use crate::stats::names;
 use crate::strategy;
 use dashmap::DashMap;
 use std::sync::Arc;
@@ -88,6 +89,11 @@ impl Handle {
         });
     }
 
+    /// Counts a reload that came to nothing before it reached the task.
+    pub(crate) fn reload_failed(&self) {
+        count_reload(false);
+    }
+
     /// Changes to `config` as one step: either all of it holds, or nothing changed.
     pub async fn reload(&self, config: Config) -> Result<Result<Diff, Refused>, ShuttingDown> {
         let (done, answer) = oneshot::channel();
@@ -110,8 +116,25 @@ impl Handle {
     }
 }
 
+/// Describes the metrics of reloads; until one fails, the last one was applied.
+fn describe() {
+    metrics::describe_counter!(names::RELOADS, "Configuration reloads, by result");
+    metrics::describe_gauge!(
+        names::LAST_RELOAD,
+        "1 if the last configuration reload was applied"
+    );
+    metrics::gauge!(names::LAST_RELOAD).set(1.0);
+}
+
+fn count_reload(applied: bool) {
+    let result = if applied { "applied" } else { "refused" };
+    metrics::counter!(names::RELOADS, "result" => result).increment(1);
+    metrics::gauge!(names::LAST_RELOAD).set(if applied { 1.0 } else { 0.0 });
+}
+
 /// The task, where to command it, and where to read what it publishes.
 pub(crate) fn new(config: Config) -> (Task, Handle, Published) {
+    describe();
     let (sender, commands) = mpsc::channel(QUEUE);
     let config = Arc::new(config);
     let cursor = Arc::default();

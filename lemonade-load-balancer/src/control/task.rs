@@ -87,7 +87,11 @@ impl Task {
             Command::Verdict { backend, verdict } => self.verdict(&backend, verdict),
             Command::ConnectFailed { backend, error } => self.connect_failed(&backend, &error),
             // Nobody waits any more: the change holds all the same.
-            Command::Reload { config, done } => drop(done.send(self.reload(*config))),
+            Command::Reload { config, done } => {
+                let result = self.reload(*config);
+                super::count_reload(result.is_ok());
+                let _ = done.send(result);
+            }
             Command::SetStrategy { name, done } => {
                 let present = self.publisher.load();
                 tracing::info!(from = %present.strategy_name, to = %name, "strategy changed");

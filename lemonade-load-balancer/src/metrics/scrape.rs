@@ -1,9 +1,8 @@
 //! One scrape: the sum of what the shards counted, with the levels of the moment, as Prometheus text.
 
-use super::names;
-use super::stats::RequestStats;
-use crate::backend::{BUCKETS, ShardStats, State, StatusClass};
+use crate::backend::State;
 use crate::snapshot::{Member, Published};
+use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
 use lemonade_observability::prometheus::Exposition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -14,24 +13,8 @@ pub(crate) struct Sources {
     pub(crate) published: Published,
     pub(crate) shards: Arc<[Arc<RequestStats>]>,
     pub(crate) connections: Arc<AtomicU32>,
-    pub(crate) access_log: crate::proxy::AccessLogWriter,
-}
-
-/// Describes the metrics of what happens rarely.
-pub(crate) fn describe() {
-    metrics::describe_counter!(names::RELOADS, "Configuration reloads, by result");
-    metrics::describe_gauge!(
-        names::LAST_RELOAD,
-        "1 if the last configuration reload was applied"
-    );
-    metrics::gauge!(names::LAST_RELOAD).set(1.0);
-}
-
-/// Counts a reload.
-pub(crate) fn reloaded(applied: bool) {
-    let result = if applied { "applied" } else { "refused" };
-    metrics::counter!(names::RELOADS, "result" => result).increment(1);
-    metrics::gauge!(names::LAST_RELOAD).set(if applied { 1.0 } else { 0.0 });
+    /// Access log lines dropped.
+    pub(crate) log_dropped: Arc<AtomicU64>,
 }
 
 /// Writes everything. Cost: linear in backends times shards; 1,000 backends on two shards take a few milliseconds, on the
@@ -54,7 +37,11 @@ pub(crate) fn scrape(sources: &Sources) -> String {
         "counter",
         "Access log lines dropped because the writer was behind",
     );
-    text.sample(names::ACCESS_LOG_DROPPED, &[], sources.access_log.dropped());
+    text.sample(
+        names::ACCESS_LOG_DROPPED,
+        &[],
+        sources.log_dropped.load(Relaxed),
+    );
     text.append(&lemonade_observability::prometheus::render());
     text.into_string()
 }

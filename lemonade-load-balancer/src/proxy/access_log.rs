@@ -188,9 +188,9 @@ impl AccessLogWriter {
         }
     }
 
-    /// Lines dropped because the writer was behind.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+    /// Counts the lines that were dropped because the writer was behind.
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
     }
 }
 

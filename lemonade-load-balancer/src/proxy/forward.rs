@@ -14,9 +14,9 @@ use super::reply::{self, Reason};
 use super::retry::Attempts;
 use super::shard::{Shard, View};
 use super::upstream::{ConnectError, Upstream};
-use crate::backend::ShardStats;
 use crate::http1::Version;
 use crate::http1::framing::Framing;
+use crate::stats::ShardStats;
 use std::time::{Duration, Instant};
 
 /// A request that was read and checked; its body is still in the client's buffer and socket.

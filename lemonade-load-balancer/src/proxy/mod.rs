@@ -17,6 +17,5 @@ mod retry;
 mod shard;
 mod upstream;
 
-pub(crate) use access_log::{AccessLogWriter, open as open_access_log};
-pub(crate) use retry::MAX_RETRIES;
+pub(crate) use access_log::open as open_access_log;
 pub(crate) use shard::{Shared, run};

@@ -7,10 +7,8 @@ use super::forward::Failure;
 use super::relay::Relay;
 use super::shard::{Shard, View};
 use super::upstream::ConnectError;
+use crate::config::MAX_RETRIES;
 use std::time::{Duration, Instant};
-
-/// More retries than this are no configuration.
-pub(crate) const MAX_RETRIES: u32 = 10;
 
 /// The attempts of one request.
 #[derive(Debug)]

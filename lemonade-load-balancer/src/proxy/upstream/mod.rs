@@ -8,7 +8,8 @@ mod connect;
 pub(crate) use connect::{ConnectError, connect, is_exhaustion};
 
 use super::buffer::Buffer;
-use crate::backend::{Backend, ShardStats};
+use crate::backend::Backend;
+use crate::stats::ShardStats;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::Pin;

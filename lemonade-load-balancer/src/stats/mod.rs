@@ -1,4 +1,9 @@
-//! What one shard has counted of one backend: plain memory that only that shard writes.
+//! What the shards count: plain memory that only its shard writes, summed when somebody asks.
+
+pub mod names;
+mod requests;
+
+pub(crate) use requests::RequestStats;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

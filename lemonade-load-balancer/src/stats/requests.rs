@@ -1,7 +1,7 @@
 //! What one shard has counted of requests and connections as a whole.
 
-use crate::backend::{BUCKETS, bucket};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use super::{BUCKETS, add, bucket};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Counters with a single writer, their shard. Aligned so that no two shards write one cache line.
@@ -9,12 +9,12 @@ use std::time::Duration;
 #[repr(align(128))]
 pub(crate) struct RequestStats {
     /// By status class.
-    pub(super) responses: [AtomicU64; 5],
-    pub(super) duration: [AtomicU64; BUCKETS.len() + 1],
+    pub(crate) responses: [AtomicU64; 5],
+    pub(crate) duration: [AtomicU64; BUCKETS.len() + 1],
     /// Nanoseconds.
-    pub(super) duration_sum: AtomicU64,
+    pub(crate) duration_sum: AtomicU64,
     /// By status class: 4xx and 5xx only occur.
-    pub(super) refused: [AtomicU64; 5],
+    pub(crate) refused: [AtomicU64; 5],
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
 }
@@ -35,9 +35,4 @@ impl RequestStats {
 
 fn class(status: u16) -> usize {
     usize::from(status / 100).clamp(1, 5) - 1
-}
-
-/// The single writer's addition (see [`crate::backend::ShardStats`]).
-fn add(counter: &AtomicU64, count: u64) {
-    counter.store(counter.load(Relaxed) + count, Relaxed);
 }
