@@ -72,25 +72,35 @@ pub(crate) fn reply(status: StatusCode, content: &impl Serialize, size: u64) -> 
 
 /// An error as RFC 9457 wants it.
 pub(crate) fn problem(status: StatusCode, detail: &str) -> Answer {
-    respond(status, "application/problem+json", &members(status, detail), 0)
+    respond(
+        status,
+        "application/problem+json",
+        &members(status, detail),
+        0,
+    )
 }
 
 /// A 400 that lists every fault.
 pub(crate) fn faulty(faults: &Faults) -> Answer {
     let status = StatusCode::BAD_REQUEST;
     let mut members = members(status, &faults.to_string());
-    let list = faults.iter().map(|fault| {
-        json!({ "field": fault.path, "problem": fault.problem, "help": fault.help })
-    });
+    let list = faults
+        .iter()
+        .map(|fault| json!({ "field": fault.path, "problem": fault.problem, "help": fault.help }));
     members["faults"] = list.collect();
     respond(status, "application/problem+json", &members, 0)
 }
 
 /// A 405 with what would be allowed.
 pub(crate) fn not_allowed(allow: &'static str) -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("expected one of {allow}"));
+    let mut answer = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("expected one of {allow}"),
+    );
     if let Answer::Reply(response) = &mut answer {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
     }
     answer
 }
@@ -105,13 +115,19 @@ fn members(status: StatusCode, detail: &str) -> Value {
 
 fn respond(status: StatusCode, kind: &'static str, content: &impl Serialize, size: u64) -> Answer {
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        let mut response = Response::new(Payload { text: Bytes::new(), padding: 0 });
+        let mut response = Response::new(Payload {
+            text: Bytes::new(),
+            padding: 0,
+        });
         *response.status_mut() = status;
         return Answer::Reply(response);
     }
     // Our own types have string keys and finite numbers, which is all that could fail.
     let text = Bytes::from(serde_json::to_vec(content).unwrap_or_default());
-    let payload = Payload { padding: size.saturating_sub(text.len() as u64), text };
+    let payload = Payload {
+        padding: size.saturating_sub(text.len() as u64),
+        text,
+    };
     let length = payload.length();
     let mut response = Response::new(payload);
     *response.status_mut() = status;
@@ -137,7 +153,10 @@ mod tests {
         for size in [0, 20, 70_000, 200_000] {
             let content = json!({ "worker": "w" });
             let mut response = response(reply(StatusCode::OK, &content, size));
-            let length = response.headers()[CONTENT_LENGTH].to_str().unwrap().to_owned();
+            let length = response.headers()[CONTENT_LENGTH]
+                .to_str()
+                .unwrap()
+                .to_owned();
             let mut body = Vec::new();
             while let Some(piece) = response.body_mut().next_piece() {
                 assert!(!piece.is_empty() && piece.len() <= BLANKS.len());

@@ -54,7 +54,9 @@ impl Chaos {
         }
         self.jitter = change.jitter.map_or(self.jitter, |Wait(jitter)| jitter);
         self.error_rate = change.error_rate.unwrap_or(self.error_rate);
-        self.error_status = change.error_status.map_or(self.error_status, |status| status.0);
+        self.error_status = change
+            .error_status
+            .map_or(self.error_status, |status| status.0);
         self.hang = change.hang.unwrap_or(self.hang);
         self.refuse_health = change.refuse_health.unwrap_or(self.refuse_health);
         self.close = change.close.unwrap_or(self.close);
@@ -101,7 +103,10 @@ pub(crate) struct Change {
 
 impl Change {
     pub(crate) fn to_start() -> Change {
-        Change { reset: true, ..Change::default() }
+        Change {
+            reset: true,
+            ..Change::default()
+        }
     }
 
     /// From the body of a `PUT`. Variables in it do not expand: it comes from the network.
@@ -204,7 +209,11 @@ mod tests {
     #[test]
     fn what_is_not_mentioned_keeps_its_value() {
         let changed = changed(r#"{"error_rate": "50%", "hang": true}"#);
-        let expected = Chaos { error_rate: "50%".parse().unwrap(), hang: true, ..start() };
+        let expected = Chaos {
+            error_rate: "50%".parse().unwrap(),
+            hang: true,
+            ..start()
+        };
         assert_eq!(changed, expected);
     }
 
@@ -215,20 +224,51 @@ mod tests {
             ("20", Delay::Constant(ms(20))),
             (r#""20ms""#, Delay::Constant(ms(20))),
             (r#"{"constant": "20ms"}"#, Delay::Constant(ms(20))),
-            (r#"{"uniform": {"min": 5, "max": "1s"}}"#, Delay::Uniform { min: ms(5), max: ms(1000) }),
-            (r#"{"exponential": {"mean": "5ms"}}"#, Delay::Exponential { mean: ms(5) }),
-            (r#"{"lognormal": {"median": 5, "sigma": 1}}"#, Delay::LogNormal { median: ms(5), sigma: 1.0 }),
-            (r#"{"pareto": {"min": 5, "shape": 1.5}}"#, Delay::Pareto { min: ms(5), shape: 1.5 }),
+            (
+                r#"{"uniform": {"min": 5, "max": "1s"}}"#,
+                Delay::Uniform {
+                    min: ms(5),
+                    max: ms(1000),
+                },
+            ),
+            (
+                r#"{"exponential": {"mean": "5ms"}}"#,
+                Delay::Exponential { mean: ms(5) },
+            ),
+            (
+                r#"{"lognormal": {"median": 5, "sigma": 1}}"#,
+                Delay::LogNormal {
+                    median: ms(5),
+                    sigma: 1.0,
+                },
+            ),
+            (
+                r#"{"pareto": {"min": 5, "shape": 1.5}}"#,
+                Delay::Pareto {
+                    min: ms(5),
+                    shape: 1.5,
+                },
+            ),
         ] {
-            assert_eq!(changed(&format!(r#"{{"delay": {delay}}}"#)).delay, expected, "{delay}");
+            assert_eq!(
+                changed(&format!(r#"{{"delay": {delay}}}"#)).delay,
+                expected,
+                "{delay}"
+            );
         }
     }
 
     #[test]
     fn faults_name_the_field_and_what_would_be_right() {
         for (body, message) in [
-            (r#"{"hng": true}"#, "chaos:1:2: hng: unknown key (did you mean `hang`?)"),
-            (r#"{"hang": 1}"#, "chaos:1:10: hang: expected `true` or `false`, found the number 1"),
+            (
+                r#"{"hng": true}"#,
+                "chaos:1:2: hng: unknown key (did you mean `hang`?)",
+            ),
+            (
+                r#"{"hang": 1}"#,
+                "chaos:1:10: hang: expected `true` or `false`, found the number 1",
+            ),
             (
                 r#"{"error_rate": "200%"}"#,
                 "chaos:1:16: error_rate: expected a percentage from 0% to 100%, found `200%`",
@@ -237,7 +277,10 @@ mod tests {
                 r#"{"error_status": 200}"#,
                 "chaos:1:18: error_status: expected a status from 400 to 599, found 200",
             ),
-            (r#"{"delay": "2h"}"#, "chaos:1:11: delay: expected at most 1h, found 2h"),
+            (
+                r#"{"delay": "2h"}"#,
+                "chaos:1:11: delay: expected at most 1h, found 2h",
+            ),
             (
                 r#"{"delay": {"uniform": {"min": 9, "max": 5}}}"#,
                 "chaos:1:11: delay: expected `min` to be at most `max`",
@@ -280,7 +323,13 @@ mod tests {
         let mut chaos = changed(r#"{"hang": true, "close": true, "pause": "1m"}"#);
         let change = Change::parse(r#"{"close": true, "reset": true}"#).unwrap();
         chaos.apply(&change, &start(), Instant::now());
-        assert_eq!(chaos, Chaos { close: true, ..start() });
+        assert_eq!(
+            chaos,
+            Chaos {
+                close: true,
+                ..start()
+            }
+        );
     }
 
     #[test]
@@ -288,7 +337,13 @@ mod tests {
         let now = Instant::now();
         let mut chaos = start();
         chaos.apply(&Change::parse(r#"{"pause": "2s"}"#).unwrap(), &start(), now);
-        assert_eq!(chaos.pause_left(now + Duration::from_millis(500)), Duration::from_millis(1500));
-        assert_eq!(chaos.pause_left(now + Duration::from_secs(3)), Duration::ZERO);
+        assert_eq!(
+            chaos.pause_left(now + Duration::from_millis(500)),
+            Duration::from_millis(1500)
+        );
+        assert_eq!(
+            chaos.pause_left(now + Duration::from_secs(3)),
+            Duration::ZERO
+        );
     }
 }

@@ -10,9 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lemonade_config::{
-    Document, Environment, Fault, Faults, ListenAddress, Percent, ShortOr,
-};
+use lemonade_config::{Document, Environment, Fault, Faults, ListenAddress, Percent, ShortOr};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -92,7 +90,10 @@ impl WorkerConfig {
         options: WorkerOptions,
         environment: &Environment,
     ) -> Result<WorkerConfig, Faults> {
-        let mut sources = Sources { environment, faults: Vec::new() };
+        let mut sources = Sources {
+            environment,
+            faults: Vec::new(),
+        };
         let file = sources.file(options.config);
         let framework = sources.framework(options.framework, file.framework);
         // Without one the other settings are looked at all the same, for their faults.
@@ -137,15 +138,21 @@ impl Sources<'_> {
             return file;
         };
         let parsed = text.parse();
-        parsed.map_err(|error: T::Err| self.faults.push(Fault::new(source, error.to_string()))).ok()
+        parsed
+            .map_err(|error: T::Err| self.faults.push(Fault::new(source, error.to_string())))
+            .ok()
     }
 
     fn framework(&mut self, flag: Option<String>, file: Option<Framework>) -> Option<Framework> {
         let faults = self.faults.len();
         let framework = self.setting("framework", flag, file);
         if framework.is_none() && self.faults.len() == faults && !self.file_has_faulty_framework() {
-            let fault = Fault::new("--framework", "missing, and so is LEMONADE_WORKER_FRAMEWORK");
-            self.faults.push(fault.help(format!("known are {}", Framework::known())));
+            let fault = Fault::new(
+                "--framework",
+                "missing, and so is LEMONADE_WORKER_FRAMEWORK",
+            );
+            self.faults
+                .push(fault.help(format!("known are {}", Framework::known())));
         }
         framework
     }
@@ -155,7 +162,9 @@ impl Sources<'_> {
     }
 
     fn file(&mut self, flag: Option<PathBuf>) -> RawConfig {
-        let loaded = self.path("config", flag).map(|path| Document::load(&path, self.environment));
+        let loaded = self
+            .path("config", flag)
+            .map(|path| Document::load(&path, self.environment));
         match loaded {
             None => RawConfig::default(),
             Some(Ok(document)) => {
@@ -202,7 +211,12 @@ struct RawConfig {
     address: Option<ListenAddress>,
     #[serde(alias = "service_name", alias = "worker_name")]
     name: Option<Name>,
-    #[serde(alias = "work_delay", alias = "work_delay_millis", alias = "work_delay_ms", alias = "delay_ms")]
+    #[serde(
+        alias = "work_delay",
+        alias = "work_delay_millis",
+        alias = "work_delay_ms",
+        alias = "delay_ms"
+    )]
     delay: Option<ShortOr<Delay>>,
     jitter: Option<Wait>,
     error_rate: Option<Percent>,
@@ -228,7 +242,11 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Name, NoName> {
         let name = text.trim();
         let fits = (1..=64).contains(&name.chars().count()) && !name.contains(char::is_control);
-        if fits { Ok(Name(name.to_owned())) } else { Err(NoName) }
+        if fits {
+            Ok(Name(name.to_owned()))
+        } else {
+            Err(NoName)
+        }
     }
 }
 
@@ -268,7 +286,10 @@ mod tests {
 
     #[test]
     fn framework_alone_is_enough() {
-        let options = WorkerOptions { framework: text("axum"), ..WorkerOptions::default() };
+        let options = WorkerOptions {
+            framework: text("axum"),
+            ..WorkerOptions::default()
+        };
         let config = resolve(options, NO_ENVIRONMENT).unwrap();
         assert_eq!(config.framework, Framework::Axum);
         assert_eq!(config.address.to_string(), "127.0.0.1:50510");
@@ -315,7 +336,11 @@ mod tests {
     fn every_setting_has_a_variable() {
         let folder = tempfile::tempdir().unwrap();
         let scenario = write(&folder, "s.yaml", "steps: [{at: 1s, reset: true}]");
-        let config = write(&folder, "worker.yaml", "delay: { uniform: { min: 1, max: 2 } }");
+        let config = write(
+            &folder,
+            "worker.yaml",
+            "delay: { uniform: { min: 1, max: 2 } }",
+        );
         let variables = [
             ("LEMONADE_WORKER_FRAMEWORK", "rocket"),
             ("LEMONADE_WORKER_ADDRESS", "[::1]:0"),
@@ -391,7 +416,10 @@ mod tests {
             ..WorkerOptions::default()
         };
         let faults = resolve(options, NO_ENVIRONMENT).unwrap_err();
-        assert!(faults.contains("worker.yaml:1:12: framework: unknown value `axun`"), "{faults}");
+        assert!(
+            faults.contains("worker.yaml:1:12: framework: unknown value `axun`"),
+            "{faults}"
+        );
         assert!(faults.contains("did you mean `axum`?"), "{faults}");
         assert!(!faults.contains("faults"), "{faults}");
     }
@@ -405,9 +433,14 @@ mod tests {
                 scenario: Some(root.join("scenario.yaml")),
                 ..WorkerOptions::default()
             };
-            let config = resolve(options, NO_ENVIRONMENT).unwrap_or_else(|faults| panic!("{faults}"));
+            let config =
+                resolve(options, NO_ENVIRONMENT).unwrap_or_else(|faults| panic!("{faults}"));
             assert_eq!(config.name, "worker-1", "{sample}");
-            assert_eq!(config.delay, Delay::Constant(Duration::from_millis(20)), "{sample}");
+            assert_eq!(
+                config.delay,
+                Delay::Constant(Duration::from_millis(20)),
+                "{sample}"
+            );
         }
     }
 }

@@ -89,11 +89,22 @@ fn positive(rng: &mut Rng) -> f64 {
 #[serde(rename_all = "snake_case")]
 enum RawDelay {
     Constant(Wait),
-    Uniform { min: Wait, max: Wait },
-    Exponential { mean: Wait },
+    Uniform {
+        min: Wait,
+        max: Wait,
+    },
+    Exponential {
+        mean: Wait,
+    },
     #[serde(alias = "log_normal")]
-    Lognormal { median: Wait, sigma: f64 },
-    Pareto { min: Wait, shape: f64 },
+    Lognormal {
+        median: Wait,
+        sigma: f64,
+    },
+    Pareto {
+        min: Wait,
+        shape: f64,
+    },
 }
 
 #[derive(Debug, Error)]
@@ -113,13 +124,22 @@ impl TryFrom<RawDelay> for Delay {
         Ok(match raw {
             RawDelay::Constant(Wait(delay)) => Delay::Constant(delay),
             RawDelay::Uniform { min, max } if min > max => return Err(DelayError::Order),
-            RawDelay::Uniform { min: Wait(min), max: Wait(max) } => Delay::Uniform { min, max },
+            RawDelay::Uniform {
+                min: Wait(min),
+                max: Wait(max),
+            } => Delay::Uniform { min, max },
             RawDelay::Exponential { mean: Wait(mean) } => Delay::Exponential { mean },
-            RawDelay::Lognormal { median: Wait(median), sigma } => match sigma {
+            RawDelay::Lognormal {
+                median: Wait(median),
+                sigma,
+            } => match sigma {
                 0.0..=5.0 => Delay::LogNormal { median, sigma },
                 _ => return Err(DelayError::Sigma(sigma)),
             },
-            RawDelay::Pareto { min: Wait(min), shape } => match shape {
+            RawDelay::Pareto {
+                min: Wait(min),
+                shape,
+            } => match shape {
                 0.1..=100.0 => Delay::Pareto { min, shape },
                 _ => return Err(DelayError::Shape(shape)),
             },
@@ -148,12 +168,16 @@ impl Serialize for Delay {
         let text = |duration: &Duration| format_duration(*duration);
         let value = match self {
             Delay::Constant(delay) => Value::String(text(delay)),
-            Delay::Uniform { min, max } => json!({ "uniform": { "min": text(min), "max": text(max) } }),
+            Delay::Uniform { min, max } => {
+                json!({ "uniform": { "min": text(min), "max": text(max) } })
+            }
             Delay::Exponential { mean } => json!({ "exponential": { "mean": text(mean) } }),
             Delay::LogNormal { median, sigma } => {
                 json!({ "lognormal": { "median": text(median), "sigma": sigma } })
             }
-            Delay::Pareto { min, shape } => json!({ "pareto": { "min": text(min), "shape": shape } }),
+            Delay::Pareto { min, shape } => {
+                json!({ "pareto": { "min": text(min), "shape": shape } })
+            }
         };
         value.serialize(serializer)
     }
@@ -171,7 +195,9 @@ mod tests {
     fn average(delay: Delay, jitter: Duration) -> f64 {
         let mut rng = Rng::with_seed(7);
         let draws = 20_000;
-        let sum: f64 = (0..draws).map(|_| delay.draw(jitter, &mut rng).as_secs_f64()).sum();
+        let sum: f64 = (0..draws)
+            .map(|_| delay.draw(jitter, &mut rng).as_secs_f64())
+            .sum();
         sum / f64::from(draws)
     }
 
@@ -180,13 +206,34 @@ mod tests {
         // Log-normal: median * exp(sigma² / 2); Pareto: min * shape / (shape - 1).
         for (delay, expected) in [
             (Delay::Constant(20 * MS), 0.020),
-            (Delay::Uniform { min: 10 * MS, max: 30 * MS }, 0.020),
+            (
+                Delay::Uniform {
+                    min: 10 * MS,
+                    max: 30 * MS,
+                },
+                0.020,
+            ),
             (Delay::Exponential { mean: 20 * MS }, 0.020),
-            (Delay::LogNormal { median: 20 * MS, sigma: 0.5 }, 0.020 * 0.125f64.exp()),
-            (Delay::Pareto { min: 10 * MS, shape: 4.0 }, 0.010 * 4.0 / 3.0),
+            (
+                Delay::LogNormal {
+                    median: 20 * MS,
+                    sigma: 0.5,
+                },
+                0.020 * 0.125f64.exp(),
+            ),
+            (
+                Delay::Pareto {
+                    min: 10 * MS,
+                    shape: 4.0,
+                },
+                0.010 * 4.0 / 3.0,
+            ),
         ] {
             let average = average(delay, Duration::ZERO);
-            assert!((average / expected - 1.0).abs() < 0.05, "{delay:?}: {average}");
+            assert!(
+                (average / expected - 1.0).abs() < 0.05,
+                "{delay:?}: {average}"
+            );
         }
     }
 
@@ -205,7 +252,10 @@ mod tests {
         let wait = || (0..=MAX_WAIT.as_nanos() as u64).prop_map(Duration::from_nanos);
         prop_oneof![
             wait().prop_map(Delay::Constant),
-            (wait(), wait()).prop_map(|(a, b)| Delay::Uniform { min: a.min(b), max: a.max(b) }),
+            (wait(), wait()).prop_map(|(a, b)| Delay::Uniform {
+                min: a.min(b),
+                max: a.max(b)
+            }),
             wait().prop_map(|mean| Delay::Exponential { mean }),
             (wait(), 0.0..=5.0).prop_map(|(median, sigma)| Delay::LogNormal { median, sigma }),
             (wait(), 0.1..=100.0).prop_map(|(min, shape)| Delay::Pareto { min, shape }),

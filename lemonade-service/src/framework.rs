@@ -82,7 +82,10 @@ impl FromStr for Framework {
     fn from_str(word: &str) -> Result<Framework, UnknownFramework> {
         let word = word.trim();
         let named = |framework: &Framework| framework.name().eq_ignore_ascii_case(word);
-        Framework::ALL.into_iter().find(named).ok_or_else(|| UnknownFramework::new(word))
+        Framework::ALL
+            .into_iter()
+            .find(named)
+            .ok_or_else(|| UnknownFramework::new(word))
     }
 }
 
@@ -101,8 +104,14 @@ mod tests {
     #[test]
     fn unknown_framework_is_answered_with_a_guess_or_the_list() {
         let error = |word: &str| word.parse::<Framework>().unwrap_err().to_string();
-        assert_eq!(error("axun"), "unknown framework `axun`: did you mean `axum`?");
+        assert_eq!(
+            error("axun"),
+            "unknown framework `axun`: did you mean `axum`?"
+        );
         let all = "actix, axum, hyper, rocket, tokio";
-        assert_eq!(error("warp"), format!("unknown framework `warp`: known are {all}"));
+        assert_eq!(
+            error("warp"),
+            format!("unknown framework `warp`: known are {all}")
+        );
     }
 }

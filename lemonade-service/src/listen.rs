@@ -47,6 +47,11 @@ pub fn prompt(stream: &TcpStream) {
 
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    let kinds = [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted];
+    let kinds = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        Interrupted,
+    ];
     kinds.contains(&error.kind())
 }

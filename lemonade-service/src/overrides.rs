@@ -81,7 +81,9 @@ fn decoded(text: &str) -> Cow<'_, str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let hex = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         let byte = hex.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (first, byte) {
             (b'%', Some(byte)) => {
@@ -131,9 +133,18 @@ mod tests {
                 "delay: expected a duration such as `5s`, `250ms` or `1m30s`, found `soon`",
             ),
             ("delay=2h", "delay: expected at most 1h, found 2h"),
-            ("status=100", "status: expected a number from 200 to 599, found `100`"),
-            ("status", "status: expected a number from 200 to 599, found ``"),
-            ("size=much", "size: expected a size such as `64KiB` or `1MiB`, found `much`"),
+            (
+                "status=100",
+                "status: expected a number from 200 to 599, found `100`",
+            ),
+            (
+                "status",
+                "status: expected a number from 200 to 599, found ``",
+            ),
+            (
+                "size=much",
+                "size: expected a size such as `64KiB` or `1MiB`, found `much`",
+            ),
             ("size=65MiB", "size: expected at most 64MiB, found 65MiB"),
         ] {
             assert_eq!(Overrides::parse(query).unwrap_err().to_string(), message);

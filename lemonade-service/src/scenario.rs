@@ -39,7 +39,10 @@ impl Scenario {
         let mut steps = Vec::with_capacity(raw.steps.len());
         for Located { path, value: step } in raw.steps {
             let Some(at) = step.at.map(RawDuration::or_millis) else {
-                faults.push(document.fault(&path, "the key `at` is missing"));
+                // One that is there has a fault of its own.
+                if !document.has(&format!("{path}.at")) {
+                    faults.push(document.fault(&path, "the key `at` is missing"));
+                }
                 continue;
             };
             if at < last {
@@ -88,7 +91,11 @@ fn too_short(
     round: Duration,
     last: Duration,
 ) -> Option<lemonade_config::Fault> {
-    let key = if document.has("every") { "every" } else { "repeat" };
+    let key = if document.has("every") {
+        "every"
+    } else {
+        "repeat"
+    };
     if round < last {
         return Some(document.fault(key, "expected no less than the last step's `at`"));
     }
@@ -122,7 +129,12 @@ mod tests {
 
     fn scenario(text: &str) -> Result<Scenario, Faults> {
         let environment = Environment::default();
-        Scenario::decode(&Document::parse("s.yaml", Format::Yaml, text, &environment)?)
+        Scenario::decode(&Document::parse(
+            "s.yaml",
+            Format::Yaml,
+            text,
+            &environment,
+        )?)
     }
 
     fn times(scenario: &Scenario) -> Vec<u64> {
@@ -179,7 +191,7 @@ mod tests {
     #[test]
     fn rounds_that_cannot_be_played_are_refused() {
         for (text, message) in [
-            ("", "s.yaml: steps: expected at least one step"),
+            ("", "s.yaml:1:1: steps: expected at least one step"),
             ("steps: []", "s.yaml:1:8: steps: expected at least one step"),
             (
                 "steps: [{at: 5s, reset: true}]\nevery: 2s",

@@ -30,7 +30,11 @@ pub(crate) struct Slot(Slots);
 impl Slots {
     pub(crate) fn new(capacity: Option<NonZeroUsize>) -> Slots {
         let waiting = VecDeque::new();
-        Slots(Arc::new(Mutex::new(State { capacity, taken: 0, waiting })))
+        Slots(Arc::new(Mutex::new(State {
+            capacity,
+            taken: 0,
+            waiting,
+        })))
     }
 
     /// Waits for a free slot, behind everyone who came before. Dropping the future gives the place up.
@@ -76,7 +80,8 @@ impl Slots {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.capacity.is_none_or(|capacity| self.taken < capacity.get())
+        self.capacity
+            .is_none_or(|capacity| self.taken < capacity.get())
     }
 
     /// Takes a slot for the first who still waits.

@@ -152,7 +152,10 @@ impl Worker {
         match route {
             None => problem(StatusCode::NOT_FOUND, "there are /health, /work and /chaos"),
             Some(route) if !allowed => not_allowed(route.allow()),
-            Some(Route::Work) => self.work(head.query.unwrap_or_default(), received, arrived).await,
+            Some(Route::Work) => {
+                self.work(head.query.unwrap_or_default(), received, arrived)
+                    .await
+            }
             Some(_) => self.health(),
         }
     }
@@ -188,7 +191,9 @@ impl Worker {
         }
         let slot = self.0.slots.enter().await;
         let chaos = self.now();
-        let delay = overrides.delay.unwrap_or_else(|| chaos.delay.draw(chaos.jitter, &mut rng));
+        let delay = overrides
+            .delay
+            .unwrap_or_else(|| chaos.delay.draw(chaos.jitter, &mut rng));
         if !delay.is_zero() {
             sleep(delay).await;
         }
@@ -199,7 +204,11 @@ impl Worker {
             took_ms: arrived.elapsed().as_micros() as f64 / 1000.0,
             received_bytes: (received > 0).then_some(received),
         };
-        reply(overrides.status.unwrap_or(StatusCode::OK), &content, overrides.size)
+        reply(
+            overrides.status.unwrap_or(StatusCode::OK),
+            &content,
+            overrides.size,
+        )
     }
 
     async fn chaos<B, P, E>(&self, method: &str, body: B) -> Answer
@@ -225,7 +234,9 @@ impl Worker {
 
     fn change(&self, change: &Change) {
         let now = Instant::now();
-        self.0.chaos.send_modify(|chaos| chaos.apply(change, &self.0.start, now));
+        self.0
+            .chaos
+            .send_modify(|chaos| chaos.apply(change, &self.0.start, now));
         let chaos = self.now();
         self.0.slots.resize(chaos.capacity);
         info!(worker = %self.0.name, chaos = %chaos.show(now), "chaos changed");
@@ -234,9 +245,11 @@ impl Worker {
     /// After the last step there is only waiting.
     async fn play(&self) -> Infallible {
         let begun = Instant::now();
-        let steps = self.0.scenario.iter().flat_map(|scenario| {
-            (0..).map_while(|number| scenario.step(number))
-        });
+        let steps = self
+            .0
+            .scenario
+            .iter()
+            .flat_map(|scenario| (0..).map_while(|number| scenario.step(number)));
         for (at, change) in steps {
             sleep_until(begun + at).await;
             self.change(change);
@@ -307,5 +320,8 @@ async fn collect<P: AsRef<[u8]>, E: Display>(
 }
 
 fn unreadable(error: &impl Display) -> Answer {
-    problem(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}"))
+    problem(
+        StatusCode::BAD_REQUEST,
+        &format!("the body cannot be read: {error}"),
+    )
 }
