@@ -1,5 +1,7 @@
 //! Holds what ARCHITECTURE.md promises of the source: who may import whom, and what must not occur where.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -72,6 +72,10 @@ pub async fn run(
 }
 
 /// Rocket's errors panic when dropped unread; reading one is enough.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "dropping the error here, read, is what it is for"
+)]
 fn refused(error: rocket::Error) -> io::Error {
     io::Error::other(format!("{}", error.kind()))
 }

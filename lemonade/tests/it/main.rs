@@ -1,5 +1,7 @@
 //! The binary as a user meets it: the commands of the documents, wrong input, exit codes, signals.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod documents;
 mod process;
 mod refusals;

@@ -1,8 +1,8 @@
 //! The demo's live table: who served what in the last second.
 
 use super::load::Load;
-use lemonade_load_balancer::stats::StatusClass;
 use lemonade_load_balancer::snapshot::{Member, Published};
+use lemonade_load_balancer::stats::StatusClass;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
