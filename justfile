@@ -2,3 +2,32 @@
 
 default:
     @just --list
+
+# Everything that CI runs
+test:
+    ./scripts/test
+
+# Format and lint
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# Five workers and a balancer
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# Picks, header rewriting, a request over loopback
+bench:
+    cargo bench -p lemonade-load-balancer --features internals
+
+# Against HAProxy and nginx
+bench-peers *arguments:
+    scripts/bench-peers {{arguments}}
+
+# The documentation of the code
+doc:
+    cargo doc --workspace --no-deps --open
+
+# Fuzz one parser: request_head, response_head, chunked or config
+fuzz target seconds="60":
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}

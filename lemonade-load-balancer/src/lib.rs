@@ -26,6 +26,10 @@ pub mod snapshot;
 pub mod stats;
 pub mod strategy;
 
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+
 mod admin;
 mod health;
 mod http1;

@@ -10,7 +10,7 @@ mod deadline;
 mod downstream;
 mod exchange;
 mod forward;
-mod headers;
+pub(crate) mod headers;
 mod relay;
 mod reply;
 mod retry;

@@ -56,7 +56,10 @@ async fn serve(config: WorkerConfig, until_stdin_ends: bool) -> Result<(), Failu
         Framework::Actix => lemonade_worker_actix::run(listener, worker, shutdown).await,
         Framework::Axum => lemonade_worker_axum::run(listener, worker, shutdown).await,
         Framework::Hyper => lemonade_worker_hyper::run(listener, worker, shutdown).await,
-        Framework::Rocket => lemonade_worker_rocket::run(listener, worker, shutdown).await,
+        // Rocket's start is a state machine of 20 KB.
+        Framework::Rocket => {
+            Box::pin(lemonade_worker_rocket::run(listener, worker, shutdown)).await
+        }
         Framework::Tokio => lemonade_worker_tokio::run(listener, worker, shutdown).await,
     };
     served.map_err(|error| Failure::Failed(format!("the worker failed: {error}")))?;
