@@ -1,1 +1,13 @@
-//! Scripted origins and raw clients for tests
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod message;
+mod origin;
+mod patience;
+mod wire;
+
+pub use client::Client;
+pub use message::Message;
+pub use origin::{Connection, Origin};
+pub use patience::{Gate, PATIENCE, until};
+pub use wire::Broken;

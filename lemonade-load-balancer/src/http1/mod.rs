@@ -60,11 +60,6 @@ impl HeadScan {
         self.seen == 0
     }
 
-    /// The start line has not ended yet.
-    pub(crate) fn is_in_first_line(&self) -> bool {
-        self.line == 0
-    }
-
     /// The head's length once its empty line has arrived. A line that ends in a bare LF is refused here: RFC 9112 2.2
     /// lets a recipient accept it, but a backend that does not would see another message than ours.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, HeadError> {

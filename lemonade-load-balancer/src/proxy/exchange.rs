@@ -55,6 +55,8 @@ pub(super) struct Answer {
     pub(super) keep_alive_timeout: Option<u32>,
     /// The client will get another answer on its connection.
     pub(super) keep_alive: bool,
+    /// All of it has arrived already.
+    pub(super) whole: bool,
     pub(super) first_byte: Instant,
 }
 
@@ -166,6 +168,13 @@ impl<'e> Exchange<'e> {
             reusable: head.keeps_alive(),
             keep_alive_timeout: head.keep_alive_timeout(),
             keep_alive,
+            whole: match head.framing {
+                Framing::Empty => true,
+                Framing::Length(length) => {
+                    length <= (self.connection.buffer.len() - head.bytes.len()) as u64
+                }
+                Framing::Chunked | Framing::UntilClose => false,
+            },
             first_byte,
         }
     }

@@ -210,8 +210,12 @@ async fn attempt(
                 reusable,
                 keep_alive_timeout,
                 keep_alive,
+                whole,
                 first_byte,
             } = *answer;
+            if whole && !keep_alive {
+                exchange.client.end_with_next_write();
+            }
             let took = first_byte.saturating_duration_since(sent);
             attempts.answered(took);
             shard.record(upstream, status, took, first_byte);
