@@ -19,7 +19,7 @@ pub use answer::{Answer, Payload};
 pub use config::{WorkerConfig, WorkerOptions};
 pub use delay::{Delay, DelayTextError};
 pub use framework::{Framework, UnknownFramework};
-pub use listen::{KEEP_ALIVE, accept, listener, prompt};
+pub use listen::{KEEP_ALIVE, each, listener, prompt};
 pub use scenario::Scenario;
 pub use wait::MAX_WAIT;
 pub use worker::{RequestHead, Worker};

@@ -5,6 +5,8 @@ use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 /// How long an idle connection is kept, by the frameworks that let us say. Longer than the balancer's 60 s: whoever
@@ -21,7 +23,7 @@ pub fn listener(listener: StdListener) -> io::Result<TcpListener> {
 }
 
 /// The next connection, without Nagle's delay. Errors are logged and outlived. Dropping the future loses none.
-pub async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -36,6 +38,32 @@ pub async fn accept(listener: &TcpListener) -> TcpStream {
             }
         }
     }
+}
+
+/// Runs `connection` for each connection that comes, until `stopped`, whose sender is then gone; then waits for those that
+/// are open. Each is handed `stopped` too, to end after the request it has.
+pub async fn each<F>(
+    listener: TcpListener,
+    mut stopped: watch::Receiver<()>,
+    connection: impl Fn(TcpStream, watch::Receiver<()>) -> F,
+) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = accept(&listener) => {
+                connections.spawn(connection(stream, stopped.clone()));
+            }
+            // The pattern keeps an empty set from being polled in vain.
+            Some(_) = connections.join_next() => {}
+            _ = stopped.changed() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
 /// Small answers leave at once; a peer that is gone already will be noticed later.

@@ -14,10 +14,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lemonade_service::{Answer, KEEP_ALIVE, Payload, RequestHead, Worker, accept, listener};
-use tokio::net::{TcpListener, TcpStream};
+use lemonade_service::{Answer, KEEP_ALIVE, Payload, RequestHead, Worker, each, listener};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// Serves until `shutdown`, then until the requests in flight are answered or the drain timeout is over; connections
 /// that are left then are dropped.
@@ -30,30 +29,10 @@ pub async fn run(
 ) -> io::Result<()> {
     let listener = self::listener(listener)?;
     let (stop, stopped) = watch::channel(());
-    let serving = serve(listener, worker.clone(), stopped);
+    let serving = each(listener, stopped, |stream, stopped| {
+        connection(stream, worker.clone(), stopped)
+    });
     worker.serve(serving, shutdown, || drop(stop)).await
-}
-
-/// `stopped` is when its sender is gone.
-async fn serve(
-    listener: TcpListener,
-    worker: Worker,
-    mut stopped: watch::Receiver<()>,
-) -> io::Result<()> {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = accept(&listener) => {
-                connections.spawn(connection(stream, worker.clone(), stopped.clone()));
-            }
-            // The pattern keeps an empty set from being polled in vain.
-            Some(_) = connections.join_next() => {}
-            _ = stopped.changed() => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn connection(stream: TcpStream, worker: Worker, mut stopped: watch::Receiver<()>) {

@@ -6,10 +6,8 @@ mod connection;
 use std::io;
 use std::net::TcpListener as StdListener;
 
-use lemonade_service::{Worker, accept, listener};
-use tokio::net::TcpListener;
+use lemonade_service::{Worker, each, listener};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// Serves until `shutdown`, then until the requests in flight are answered or the drain timeout is over; connections
 /// that are left then are dropped.
@@ -22,28 +20,8 @@ pub async fn run(
 ) -> io::Result<()> {
     let listener = self::listener(listener)?;
     let (stop, stopped) = watch::channel(());
-    let serving = serve(listener, worker.clone(), stopped);
+    let serving = each(listener, stopped, |stream, stopped| {
+        connection::serve(stream, worker.clone(), stopped)
+    });
     worker.serve(serving, shutdown, || drop(stop)).await
-}
-
-/// `stopped` is when its sender is gone.
-async fn serve(
-    listener: TcpListener,
-    worker: Worker,
-    mut stopped: watch::Receiver<()>,
-) -> io::Result<()> {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = accept(&listener) => {
-                connections.spawn(connection::serve(stream, worker.clone(), stopped.clone()));
-            }
-            // The pattern keeps an empty set from being polled in vain.
-            Some(_) = connections.join_next() => {}
-            _ = stopped.changed() => break,
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-    Ok(())
 }

@@ -39,6 +39,16 @@ pub(super) struct Client {
 }
 
 impl Client {
+    fn new(stream: TcpStream, peer: SocketAddr, shard: &Shard) -> Self {
+        Client {
+            stream,
+            buffer: Buffer::default(),
+            deadline: shard.timers.deadline(),
+            peer,
+            forwarding: None,
+        }
+    }
+
     /// Holds what is written next back until the connection is closed, so that the close leaves in the same segment: one
     /// packet less for us, the kernel and the client to handle (tcp(7), `TCP_CORK`).
     pub(super) fn end_with_next_write(&self) {
@@ -63,14 +73,7 @@ pub(super) async fn serve(
     shard: Rc<Shard>,
     _open: OpenConnection,
 ) {
-    let deadline = shard.timers.deadline();
-    let mut client = Client {
-        stream,
-        buffer: Buffer::default(),
-        deadline,
-        peer,
-        forwarding: None,
-    };
+    let mut client = Client::new(stream, peer, &shard);
     let mut first = true;
     loop {
         let next = match arrival(&mut client, &shard, first).await {
@@ -98,14 +101,7 @@ pub(super) async fn turn_away(
     shard: Rc<Shard>,
     _open: OpenConnection,
 ) {
-    let deadline = shard.timers.deadline();
-    let mut client = Client {
-        stream,
-        buffer: Buffer::default(),
-        deadline,
-        peer,
-        forwarding: None,
-    };
+    let mut client = Client::new(stream, peer, &shard);
     if refuse(&mut client, Reason::TooManyConnections, &shard).await == Next::Linger {
         linger(&mut client).await;
     }
