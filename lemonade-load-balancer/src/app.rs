@@ -126,6 +126,7 @@ impl App {
         if let Some(listener) = admin_listener {
             let admin = Admin {
                 published: published.clone(),
+                listen,
                 connections: shared.connections.clone(),
                 scrape: Arc::new(move || scrape(&sources)),
                 control: control.clone(),

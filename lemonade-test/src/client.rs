@@ -130,7 +130,7 @@ impl Client {
     /// Leaves without a word: the server sees a reset.
     pub fn reset(self) {
         // Fails only if the connection is gone.
-        let _ = self.0.reset();
+        let _ = self.0.reset_on_drop();
     }
 }
 

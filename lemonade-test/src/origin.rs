@@ -5,6 +5,7 @@ use crate::patience::until;
 use crate::wire::{Broken, Kind, Wire};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -233,6 +234,12 @@ impl Connection {
     /// Waits until the other side has closed or reset.
     pub async fn gone(&mut self) {
         while let Ok(true) = self.wire.fill().await {}
+    }
+
+    /// Ends the sending direction, as `shutdown(SHUT_WR)` does.
+    pub async fn finish(&mut self) {
+        // Fails only if the connection is gone, which the next read will tell.
+        let _ = self.wire.stream.shutdown().await;
     }
 
     /// Closes so that the other side sees a reset.

@@ -149,8 +149,8 @@ impl Wire {
         Ok(std::mem::take(&mut self.buffer))
     }
 
-    /// Closes so that the other side sees a reset.
-    pub(crate) fn reset(self) -> io::Result<()> {
+    /// Has the kernel reset the connection when it is dropped.
+    pub(crate) fn reset_on_drop(&self) -> io::Result<()> {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO))
     }
 }

@@ -79,7 +79,7 @@ async fn status(State(admin): State<Admin>) -> Json<Status> {
         },
         uptime_seconds: admin.started.elapsed().as_secs_f64(),
         generation: snapshot.generation,
-        listen: snapshot.config.listen,
+        listen: admin.listen,
         strategy: snapshot.strategy_name.as_str(),
         connections: admin.connections.load(Relaxed),
         backends: snapshot.members.len(),

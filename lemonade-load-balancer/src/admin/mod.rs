@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
@@ -26,6 +27,8 @@ pub(crate) type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) published: Published,
+    /// Where clients connect, with the port that the kernel chose if none was named.
+    pub(crate) listen: SocketAddr,
     /// Client connections open.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) scrape: Scrape,

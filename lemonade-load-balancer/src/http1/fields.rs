@@ -231,11 +231,11 @@ impl ConnectionOptions {
 }
 
 /// Whether a `Connection` field of this head names `name`, which makes it hop-by-hop (RFC 9110 7.6.1). Framing and routing
-/// fields cannot be named away: that would let a client change how its message is read behind us.
+/// fields, and the id that both sides know the request by, cannot be named away: that would let a client change how its message is read behind us.
 pub(crate) fn is_named(head: &[u8], fields: &[Field], field: &Field) -> bool {
     if matches!(
         field.known,
-        Known::Host | Known::ContentLength | Known::TransferEncoding
+        Known::Host | Known::ContentLength | Known::TransferEncoding | Known::RequestId
     ) {
         return false;
     }

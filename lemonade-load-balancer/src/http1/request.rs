@@ -95,13 +95,13 @@ impl<'h> RequestHead<'h> {
     }
 
     fn split_target(&mut self) -> Result<(), HeadError> {
-        if self.target[0] == b'/' || (self.target == b"*" && self.method == b"OPTIONS") {
-            return Ok(());
-        }
         if self.method == b"CONNECT" {
             return Err(HeadError::NotImplemented(
                 "CONNECT is not supported: this is a reverse proxy",
             ));
+        }
+        if self.target[0] == b'/' || (self.target == b"*" && self.method == b"OPTIONS") {
+            return Ok(());
         }
         let rest = strip_http_scheme(self.target).ok_or(HeadError::Malformed(
             "a request target that is neither a path nor an http URI",
@@ -121,7 +121,12 @@ impl<'h> RequestHead<'h> {
                 "a request target with a query and no path",
             ));
         }
-        self.target = if path.is_empty() { b"/" } else { path };
+        self.target = match path {
+            // RFC 9112 3.2.4.
+            b"" if self.method == b"OPTIONS" => b"*",
+            b"" => b"/",
+            path => path,
+        };
         self.authority = Some(authority);
         self.absolute_form = true;
         Ok(())

@@ -33,6 +33,8 @@ pub(super) struct Client {
     /// Received and not yet dealt with: a body's beginning, a pipelined request.
     pub(super) buffer: Buffer,
     pub(super) deadline: Deadline,
+    /// A request was read and its answer has not ended: if the connection goes now, it must not look complete.
+    pub(super) owes_answer: bool,
     peer: SocketAddr,
     /// Made for the configuration that it was last used with.
     forwarding: Option<(Arc<Config>, Forwarding)>,
@@ -44,6 +46,7 @@ impl Client {
             stream,
             buffer: Buffer::default(),
             deadline: shard.timers.deadline(),
+            owes_answer: false,
             peer,
             forwarding: None,
         }
@@ -54,6 +57,16 @@ impl Client {
     pub(super) fn end_with_next_write(&self) {
         // Without it, the same leaves in two.
         let _ = socket2::SockRef::from(&self.stream).set_tcp_cork(true);
+    }
+}
+
+impl Drop for Client {
+    /// Resets a connection that is dropped in the middle of an answer, as at the end of a drain.
+    fn drop(&mut self) {
+        if self.owes_answer {
+            // If it fails the connection is gone already.
+            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
@@ -89,7 +102,11 @@ pub(super) async fn serve(
             Next::KeepAlive => client.buffer.release(),
             Next::Close if client.buffer.is_empty() => return,
             Next::Close | Next::Linger => return linger(&mut client).await,
-            Next::Abort => return abort(&client),
+            // The drop resets it.
+            Next::Abort => {
+                client.owes_answer = true;
+                return;
+            }
         }
     }
 }
@@ -281,10 +298,4 @@ async fn linger(client: &mut Client) {
         }
     })
     .await;
-}
-
-/// Resets the connection, so that an answer that broke off cannot look complete.
-fn abort(client: &Client) {
-    // If it fails the connection is gone already.
-    let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
 }

@@ -149,6 +149,13 @@ impl<'e> Exchange<'e> {
         Ok(read)
     }
 
+    /// Once an answer has begun, the request is not sent again: a body kept for that leaves the client's buffer.
+    pub(super) fn let_request_go(&mut self) {
+        if let (true, Framing::Length(length)) = (self.relay.release(), self.request.framing) {
+            self.client.buffer.consume(length as usize);
+        }
+    }
+
     fn begin_answer(&self, head: &ResponseHead<'_>, first_byte: Instant, draining: bool) -> Answer {
         let chunks = self.request.version == Version::Http11;
         // Without chunks, the end of a body of unknown length can only be told by closing.
@@ -242,13 +249,17 @@ impl<'e> Exchange<'e> {
     ) -> Poll<Result<usize, Failure>> {
         let buffer = &mut self.connection.buffer;
         loop {
-            if let Some(length) = scan
+            let length = scan
                 .advance(buffer.filled())
-                .map_err(|_| Failure::BadAnswer)?
-            {
+                .map_err(|_| Failure::BadAnswer)?;
+            if length.unwrap_or(buffer.len()) > self.limits.bytes {
+                return Poll::Ready(Err(Failure::BadAnswer));
+            }
+            if let Some(length) = length {
                 return Poll::Ready(Ok(length));
             }
-            if buffer.len() > self.limits.bytes {
+            // Another protocol may never send the line end that would tell.
+            if buffer.len() >= 5 && !buffer.filled().starts_with(b"HTTP/") {
                 return Poll::Ready(Err(Failure::BadAnswer));
             }
             match ready!(buffer.poll_fill(context, &mut self.connection.stream)) {

@@ -96,6 +96,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Serves one request.
 pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &Shard) -> Next {
+    client.owes_answer = true;
     let view = shard.view();
     let timeouts = view.snapshot.config.timeouts;
     client.deadline.cap(Some(timeouts.total));
@@ -143,7 +144,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         }
     };
     client.deadline.cap(None);
-    if let Some(length) = whole {
+    if let (Some(length), true) = (whole, relay.release()) {
         client.buffer.consume(length);
     }
     let ended = match ended {
@@ -158,6 +159,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
             .await
         }
     };
+    client.owes_answer = ended.next == Next::Abort;
     shard.finished(request, &view, &attempts, &ended, relay.bytes());
     ended.next
 }
@@ -202,6 +204,7 @@ async fn attempt(
     let answered = exchange.answer(shard).await?;
     // From here on only silence is too long.
     exchange.client.deadline.cap(None);
+    exchange.let_request_go();
     match answered {
         Answered::Final(answer) => {
             let Answer {
@@ -223,6 +226,10 @@ async fn attempt(
             let uploaded = exchange.upload == Upload::Done;
             attempts.delivered(down.bytes());
             if let Err(failure) = relayed {
+                if matches!(failure, Failure::Cut) && down.is_untouched() {
+                    // The client has been told nothing yet.
+                    return Err(Failure::BadAnswer);
+                }
                 return Ok(Ended {
                     status,
                     next: Next::Abort,

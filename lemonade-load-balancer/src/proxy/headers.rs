@@ -278,6 +278,8 @@ pub(crate) fn write_response(
             // RFC 9110 15.5.22: an answer 426 says with it what it wants.
             Known::Upgrade => head.status == 426,
             Known::TransferEncoding => chunks && head.status != 204,
+            // RFC 9110 8.6: a 204 has none.
+            Known::ContentLength => head.status != 204,
             Known::RequestId => {
                 has_id = true;
                 true

@@ -130,6 +130,11 @@ impl Relay {
         }
     }
 
+    /// Ends the retention: `true` if there was one, and the body may now leave the source's buffer.
+    pub(crate) fn release(&mut self) -> bool {
+        std::mem::take(&mut self.retain)
+    }
+
     /// The message can be sent again from its start.
     pub(crate) fn is_retained(&self) -> bool {
         self.retain
