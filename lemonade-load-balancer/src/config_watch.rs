@@ -8,6 +8,7 @@ use crate::config::{self, Overrides};
 use crate::control;
 use lemonade_config::Environment;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,7 +40,8 @@ pub(crate) struct Watch {
     source: Source,
     changes: mpsc::Receiver<()>,
     /// Reports through `changes` for as long as it lives.
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    watched: HashSet<PathBuf>,
 }
 
 impl Watch {
@@ -58,15 +60,17 @@ impl Watch {
                 }
             })
             .map_err(fail)?;
-        for folder in folders(&source.path) {
+        let watched: HashSet<PathBuf> = folders(&source.path).into_iter().collect();
+        for folder in &watched {
             watcher
-                .watch(&folder, RecursiveMode::NonRecursive)
+                .watch(folder, RecursiveMode::NonRecursive)
                 .map_err(fail)?;
         }
         Ok(Watch {
             source,
             changes,
-            _watcher: watcher,
+            watcher,
+            watched,
         })
     }
 
@@ -76,6 +80,7 @@ impl Watch {
         while self.changes.recv().await.is_some() {
             let until = Instant::now() + settle;
             while let Ok(Some(())) = timeout_at(until, self.changes.recv()).await {}
+            self.follow_links();
             match self.apply(&control).await {
                 Ok(()) => complained_of.clear(),
                 Err(complaint) if complaint == complained_of => {}
@@ -83,6 +88,20 @@ impl Watch {
                     tracing::error!("the changed configuration is not applied: {complaint}");
                     complained_of = complaint;
                 }
+            }
+        }
+    }
+
+    /// A link that was changed points to another folder now; what happens there is to be seen too.
+    fn follow_links(&mut self) {
+        for folder in folders(&self.source.path) {
+            let watching = self.watched.contains(&folder)
+                || self
+                    .watcher
+                    .watch(&folder, RecursiveMode::NonRecursive)
+                    .is_ok();
+            if watching {
+                self.watched.insert(folder);
             }
         }
     }
