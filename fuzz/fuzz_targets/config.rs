@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "decoded, not read")]
 struct File {
     listen: Option<lemonade_config::Address>,
     timeout: Option<lemonade_config::RawDuration>,

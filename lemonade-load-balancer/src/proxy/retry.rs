@@ -47,7 +47,7 @@ impl Attempts {
         &self.tried[..self.count]
     }
 
-    /// The backend for the next attempt: the strategy's choice, or the next after it that was not tried yet.
+    /// The backend for the next attempt: the strategy's choice, then the next ones after it that were not tried yet.
     pub(super) fn pick(&mut self, shard: &Shard, view: &View, now: Instant) -> Option<usize> {
         if self.again {
             return self.tried().last().map(|index| *index as usize);
@@ -56,7 +56,12 @@ impl Attempts {
         if size == 0 || self.count == self.tried.len() {
             return None;
         }
-        let picked = shard.pick(view, now);
+        // A retry goes to the next one along without asking again: a second turn of the rotation would send every other
+        // request to a backend that fails first.
+        let picked = match self.tried().last() {
+            None => shard.pick(view, now),
+            Some(last) => (*last as usize + 1) % size,
+        };
         let untried = |index: &usize| !self.tried().contains(&(*index as u32));
         let index = (picked..size).chain(0..picked).find(untried)?;
         self.tried[self.count] = index as u32;

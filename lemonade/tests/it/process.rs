@@ -1,5 +1,6 @@
 //! Runs the binary, and waits for what it prints.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -41,6 +42,8 @@ pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    /// Lines that came and were not asked for yet.
+    seen: RefCell<Vec<String>>,
 }
 
 impl Running {
@@ -55,19 +58,25 @@ impl Running {
                 }
             }
         });
-        Running { child, lines }
+        Running {
+            child,
+            lines,
+            seen: RefCell::default(),
+        }
     }
 
-    /// Waits for a log line that holds `part`.
+    /// Waits for a log line that holds `part`; each line is found once, in whatever order they came.
     pub(crate) fn line(&self, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
-        let mut seen = String::new();
+        let mut seen = self.seen.borrow_mut();
         loop {
+            if let Some(index) = seen.iter().position(|line| line.contains(part)) {
+                return seen.remove(index);
+            }
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(line) => seen.push_str(&format!("{line}\n")),
-                Err(_) => panic!("no line with `{part}` in:\n{seen}"),
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("no line with `{part}` in:\n{}", seen.join("\n")),
             }
         }
     }
