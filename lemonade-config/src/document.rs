@@ -128,6 +128,21 @@ impl Document {
         found && node.value != Value::Null
     }
 
+    /// Takes every text as if it had come out of a variable, so that `"5"` is a number where one is asked for. For a document
+    /// that was made by [`Self::to_json`], which cannot tell the two apart.
+    pub fn loosen(&mut self) {
+        self.root.visit(Path::Root, &mut |_, node| {
+            if let Value::String(text) = &mut node.value {
+                node.value = Value::Expanded(std::mem::take(text));
+            }
+        });
+    }
+
+    /// The whole file as JSON, variables expanded; what could not be expanded is `null`.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.root.to_json()
+    }
+
     /// The file as the user named it.
     pub fn name(&self) -> &str {
         &self.name
@@ -387,6 +402,24 @@ idle = -5
             assert_eq!(raw.backends.0[0].value.weight, 2);
             assert_eq!(raw.labels["a"].unwrap().0.fraction(), 0.05);
         }
+    }
+
+    #[test]
+    fn document_survives_the_way_through_json() {
+        let text = "listen: \"${HOST}:80\"\nbackends:\n- {address: a:1, weight: \"${WEIGHT}\"}\nlabels: {a: 5%}\n";
+        let environment = Environment::from_pairs([("HOST", "h"), ("WEIGHT", "7")]);
+        let document = Document::parse("a.yaml", Format::Yaml, text, &environment).unwrap();
+        let json = document.to_json().to_string();
+        let mut again = Document::parse("b", Format::Json, &json, &Environment::default()).unwrap();
+        again.loosen();
+        let (raw, faults) = again.decode::<Raw>();
+        assert_eq!(faults, []);
+        let raw = raw.unwrap();
+        assert_eq!(raw.backends.0[0].value.weight, 7);
+        assert_eq!(
+            raw.listen.map(|listen| listen.to_string()).as_deref(),
+            Some("h:80")
+        );
     }
 
     #[test]

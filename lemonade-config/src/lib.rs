@@ -10,6 +10,7 @@ mod fault;
 mod json;
 mod node;
 mod percent;
+mod schema;
 mod shape;
 mod size;
 mod suggest;

@@ -128,6 +128,25 @@ impl Node {
         }
     }
 
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null | Value::Unusable => Json::Null,
+            Value::Bool(flag) => Json::Bool(*flag),
+            Value::Integer(number) => match u64::try_from(*number) {
+                Ok(number) => number.into(),
+                Err(_) => i64::try_from(*number).unwrap_or(i64::MIN).into(),
+            },
+            Value::Float(number) => (*number).into(),
+            Value::String(text) | Value::Expanded(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Node::to_json).collect(),
+            Value::Table(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .collect(),
+        }
+    }
+
     /// Visits every value, parents before what they hold.
     pub(crate) fn visit(&mut self, path: Path<'_>, visitor: &mut dyn FnMut(Path<'_>, &mut Node)) {
         visitor(path, self);
