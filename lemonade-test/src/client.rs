@@ -85,7 +85,7 @@ impl Client {
 
     /// Asks for a path as any client would.
     pub async fn get(&mut self, path: &str) -> Message {
-        self.ask(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await
     }
 

@@ -4,6 +4,7 @@ mod client;
 mod message;
 mod origin;
 mod patience;
+pub mod postgres;
 mod wire;
 
 pub use client::Client;
