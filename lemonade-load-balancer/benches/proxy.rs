@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lemonade_config::Environment;
-use lemonade_load_balancer::app::App;
+use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::config::{Overrides, load};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -62,7 +62,11 @@ fn round_trip(criterion: &mut Criterion) {
         .expect("a configuration")
         .config;
     config.runtime.shards = 1;
-    let app = App::start(config, None).expect("the balancer starts");
+    let start = Start {
+        config,
+        ..Start::default()
+    };
+    let app = App::start(start).expect("the balancer starts");
     let mut group = criterion.benchmark_group("round trip");
     for (name, address) in [("direct", origin), ("balanced", app.listen())] {
         let mut stream = TcpStream::connect(address).expect("somebody listens");

@@ -4,38 +4,48 @@
 //! access log. Each is owned by [`App`] and joined when it has drained.
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
-use crate::config_watch::{Source, Watch, WatchError};
-use crate::control;
+use crate::config::{Config, Inputs, Overlay};
+use crate::config_watch::{Watch, WatchError};
+use crate::control::{self, Errand, Handover, Keep, Operator};
+use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::health;
+use crate::listen::{self, Inherited, ListenError, Listening};
+use crate::log_file::LogFile;
 use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
 
-/// Connections that the kernel completes before they are accepted, per shard (capped by `net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+/// What a balancer starts from.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// What to run by.
+    pub config: Config,
+    /// Changes by hand that were kept.
+    pub kept: Overlay,
+    /// Where the configuration was read from, to be read again; its file is watched.
+    pub inputs: Inputs,
+    /// Sockets that are bound already.
+    pub inherited: Inherited,
+    /// What the process that this one replaces had learned.
+    pub handover: Option<Handover>,
+}
 
 /// Why the balancer could not start. Nothing runs then.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {}", explain(.cause))]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The access log cannot be written.
     #[error("cannot open the access log: {0}")]
     AccessLog(io::Error),
@@ -47,26 +57,13 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-fn explain(cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has that address".to_owned()
-        }
-        _ => cause.to_string(),
-    }
-}
-
 /// A running balancer.
 #[derive(Debug)]
 pub struct App {
-    listen: SocketAddr,
-    admin: Option<SocketAddr>,
     control: control::Handle,
+    operator: Operator,
     published: Published,
+    errands: mpsc::Receiver<Errand>,
     trigger: Trigger,
     drain: Drain,
     shards: Vec<JoinHandle<()>>,
@@ -74,27 +71,27 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything, or nothing. `source`: the file to watch for changes, if there is one.
-    pub fn start(config: Config, source: Option<Source>) -> Result<Self, StartError> {
+    /// Starts everything, or nothing.
+    pub fn start(start: Start) -> Result<Self, StartError> {
         lemonade_observability::prometheus::install();
-        let count = config.runtime.shards;
-        let listeners = bind_shards(config.listen, count)?;
-        let listen = local(&listeners[0], config.listen)?;
-        let admin_listener = config
-            .admin
-            .map(|address| bind(address, false))
-            .transpose()?;
-        let admin = admin_listener
-            .as_ref()
-            .map(|listener| local(listener, listen))
-            .transpose()?;
-        let access_log =
-            proxy::open_access_log(&config.access_log).map_err(StartError::AccessLog)?;
-        let watch = source.map(Watch::begin).transpose()?;
-        let settle = config.runtime.config_watch_interval;
+        let count = start.config.runtime.shards;
+        let (listeners, feeds, admin_feed) = listen::open(&start.config, start.inherited)?;
+        let log = LogFile::open(start.config.access_log.file.as_deref())
+            .map_err(StartError::AccessLog)?;
+        let access_log = log.writer();
+        let watch = start.inputs.path.clone().map(Watch::begin).transpose()?;
 
         let epoch = Instant::now();
-        let (task, control, published) = control::new(config);
+        let (task, control, published, events) = control::new(control::Setup {
+            config: start.config,
+            kept: start.kept,
+            handover: start.handover,
+            listeners,
+            log,
+            epoch,
+        });
+        let keeper: Arc<dyn Keep> = Arc::new(discovery::Keeper::new(published.clone()));
+        let operator = Operator::new(control.clone(), published.clone(), start.inputs, keeper);
         let (trigger, drain) = drain::channel();
         let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
         let shared = proxy::Shared {
@@ -113,51 +110,43 @@ impl App {
         };
 
         let mut background = Vec::new();
-        let (probed, reported) = (published.clone(), control.clone());
-        let (ordered, mut over) = (control.clone(), drain.clone());
+        let services = Services {
+            published: published.clone(),
+            control: control.clone(),
+            operator: operator.clone(),
+            watch,
+        };
+        let mut over = drain.clone();
         background.push(spawn("control", move || async move {
             tokio::select! {
                 () = task.run() => {}
-                () = health::run(probed, reported) => {}
-                () = watch_file(watch, ordered, settle) => {}
+                () = services.run() => {}
                 () = over.reached(Phase::Over) => {}
             }
         })?);
-        if let Some(listener) = admin_listener {
-            let admin = Admin {
-                published: published.clone(),
-                listen,
-                connections: shared.connections.clone(),
-                scrape: Arc::new(move || scrape(&sources)),
-                control: control.clone(),
-                drain: drain.clone(),
-                started: epoch,
-            };
-            background.push(spawn("admin", move || async move {
-                let served = match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => admin::run(listener, admin).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = served {
-                    tracing::error!(%error, "the admin listener failed");
-                }
-            })?);
-        }
+        let (errand, errands) = mpsc::channel(1);
+        let admin = Admin {
+            published: published.clone(),
+            connections: shared.connections.clone(),
+            scrape: Arc::new(move || scrape(&sources)),
+            operator: operator.clone(),
+            events,
+            errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
+            drain: drain.clone(),
+            started: epoch,
+        };
+        background.push(spawn("admin", move || admin::run(admin_feed, admin))?);
         let mut shards = Vec::new();
-        for (index, (listener, stats)) in listeners.into_iter().zip(stats.iter()).enumerate() {
+        for (index, (feed, stats)) in feeds.into_iter().zip(stats.iter()).enumerate() {
             let (stats, shared) = (stats.clone(), shared.clone());
-            shards.push(spawn(&format!("shard-{index}"), move || async move {
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => proxy::run(index, listener, stats, shared).await,
-                    Err(error) => tracing::error!(%error, "the listener failed"),
-                }
-            })?);
+            let run = move || proxy::run(index, feed, stats, shared);
+            shards.push(spawn(&format!("shard-{index}"), run)?);
         }
         Ok(App {
-            listen,
-            admin,
             control,
+            operator,
             published,
+            errands,
             trigger,
             drain,
             shards,
@@ -167,15 +156,33 @@ impl App {
 
     /// Where clients connect, with the port that the kernel chose if the configuration left it open.
     pub fn listen(&self) -> SocketAddr {
-        self.listen
+        self.listening().proxy
     }
 
     /// Where the admin API listens.
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin
+        self.listening().admin
     }
 
-    /// Where orders are sent.
+    fn listening(&self) -> Listening {
+        self.published.load().listening
+    }
+
+    /// Reloads and changes by hand.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Waits for a caller of the admin API to ask something of the process as a whole.
+    pub async fn errand(&mut self) -> Errand {
+        match self.errands.recv().await {
+            Some(errand) => errand,
+            // The admin service is gone; so nobody will ask.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Where the control task is told things.
     pub fn control(&self) -> &control::Handle {
         &self.control
     }
@@ -194,9 +201,22 @@ impl App {
     /// `drain_timeout`, then what is left is cut off. `hurry` completing skips what is left of all that. Returns whether
     /// everything was answered.
     pub async fn shut_down(self, hurry: impl Future<Output = ()>) -> bool {
-        let runtime = self.published.load().config.runtime.clone();
-        tracing::info!(timeout = ?runtime.drain_timeout, "draining");
+        self.leave(false, hurry).await
+    }
+
+    /// The same after another process has taken over the sockets: nobody has to notice anything.
+    pub async fn step_down(self, hurry: impl Future<Output = ()>) -> bool {
+        self.leave(true, hurry).await
+    }
+
+    async fn leave(self, taken_over: bool, hurry: impl Future<Output = ()>) -> bool {
+        let mut runtime = self.published.load().config.runtime.clone();
+        if taken_over {
+            runtime.drain_delay = Duration::ZERO;
+        }
+        tracing::info!(timeout = ?runtime.drain_timeout, taken_over, "draining");
         let App {
+            control,
             trigger,
             shards,
             background,
@@ -207,6 +227,8 @@ impl App {
             trigger.advance(Phase::Unready);
             tokio::time::sleep(runtime.drain_delay).await;
             trigger.advance(Phase::Draining);
+            // If nobody owns the sockets any more, nobody listens on them.
+            let _ = control.stop_listening(taken_over).await;
         };
         let deadline = runtime.drain_delay + runtime.drain_timeout;
         let mut shards = shards;
@@ -226,10 +248,29 @@ impl App {
     }
 }
 
-async fn watch_file(watch: Option<Watch>, control: control::Handle, settle: Duration) {
-    match watch {
-        Some(watch) => watch.run(control, settle).await,
-        None => std::future::pending().await,
+/// What runs beside the control task, on its thread.
+struct Services {
+    published: Published,
+    control: control::Handle,
+    operator: Operator,
+    watch: Option<Watch>,
+}
+
+impl Services {
+    /// Runs until the control task is gone.
+    async fn run(self) {
+        let watched = self.published.clone();
+        let watch = async {
+            match self.watch {
+                Some(watch) => watch.run(self.operator, watched).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(
+            health::run(self.published.clone(), self.control.clone()),
+            discovery::run(self.published, self.control),
+            watch,
+        );
     }
 }
 
@@ -259,42 +300,4 @@ where
         .name(name.to_owned())
         .spawn(run)
         .map_err(StartError::Thread)
-}
-
-/// One listener a shard on one address. The kernel lets any process of this user join such a group, so a plain bind first
-/// makes sure that nobody is there.
-fn bind_shards(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, StartError> {
-    drop(bind(address, false)?);
-    let first = bind(address, true)?;
-    let chosen = local(&first, address)?;
-    let mut listeners = vec![first];
-    for _ in 1..count {
-        listeners.push(bind(chosen, true)?);
-    }
-    Ok(listeners)
-}
-
-fn bind(address: SocketAddr, shared: bool) -> Result<TcpListener, StartError> {
-    let bound = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
-        // Inherited by accepted connections, which saves a system call on each.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bound().map_err(|cause| StartError::Listen { address, cause })
-}
-
-fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener
-        .local_addr()
-        .map_err(|cause| StartError::Listen { address, cause })
 }

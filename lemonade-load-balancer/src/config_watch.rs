@@ -4,26 +4,19 @@
 //! symbolic link, both of which a watch on the file itself would lose. Events that come together are one reload. A file that
 //! cannot be used changes nothing, and is complained of once.
 
-use crate::config::{self, Overrides};
-use crate::control;
-use lemonade_config::Environment;
+use crate::config::Overlay;
+use crate::control::{Operator, ReloadFailure};
+use crate::snapshot::Published;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-/// Where the configuration comes from, now and at each reload.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The file.
-    pub path: PathBuf,
-    /// The environment that the process was started with.
-    pub environment: Environment,
-    /// The command line's flags.
-    pub overrides: Overrides,
-}
+/// How long a file may be missing or empty before that counts as its new content.
+const ABSENCE: Duration = Duration::from_millis(400);
 
 /// Why the file cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -37,19 +30,24 @@ pub struct WatchError {
 /// A watch that has begun: changes from here on are seen.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    source: Source,
+    path: PathBuf,
     changes: mpsc::Receiver<()>,
     /// Reports through `changes` for as long as it lives.
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
+    /// The files as they were when they were last applied.
+    seen: [Option<Fingerprint>; 2],
 }
 
+/// What tells a file from the same one changed: which one it is, when it was written, how long it is.
+type Fingerprint = (u64, SystemTime, u64);
+
 impl Watch {
-    pub(crate) fn begin(source: Source) -> Result<Self, WatchError> {
+    pub(crate) fn begin(path: PathBuf) -> Result<Self, WatchError> {
         // One waiting event is enough: it says that something changed.
         let (sender, changes) = mpsc::channel(1);
         let fail = |cause| WatchError {
-            path: source.path.clone(),
+            path: path.clone(),
             cause,
         };
         let mut watcher =
@@ -60,41 +58,75 @@ impl Watch {
                 }
             })
             .map_err(fail)?;
-        let watched: HashSet<PathBuf> = folders(&source.path).into_iter().collect();
+        let watched: HashSet<PathBuf> = folders(&path).into_iter().collect();
         for folder in &watched {
             watcher
                 .watch(folder, RecursiveMode::NonRecursive)
                 .map_err(fail)?;
         }
-        Ok(Watch {
-            source,
+        let mut watch = Watch {
+            path,
             changes,
             watcher,
             watched,
-        })
+            seen: [None; 2],
+        };
+        watch.seen = watch.look();
+        Ok(watch)
     }
 
-    /// Applies every change, until the control task is gone. `settle`: how long events are gathered.
-    pub(crate) async fn run(mut self, control: control::Handle, settle: Duration) {
+    /// Applies every change, until the control task is gone.
+    pub(crate) async fn run(mut self, operator: Operator, published: Published) {
         let mut complained_of = String::new();
         while self.changes.recv().await.is_some() {
-            let until = Instant::now() + settle;
-            while let Ok(Some(())) = timeout_at(until, self.changes.recv()).await {}
+            let interval = published.load().config.runtime.config_watch_interval;
+            self.settle(interval).await;
+            // Some editors truncate before they write, or move the file away before they put the new one in its place.
+            if !self.has_content() {
+                self.settle(ABSENCE).await;
+            }
             self.follow_links();
-            match self.apply(&control).await {
-                Ok(()) => complained_of.clear(),
-                Err(complaint) if complaint == complained_of => {}
-                Err(complaint) => {
-                    tracing::error!("the changed configuration is not applied: {complaint}");
-                    complained_of = complaint;
+            // Something else in the folder, a log perhaps.
+            let seen = self.look();
+            if seen == self.seen {
+                continue;
+            }
+            self.seen = seen;
+            match operator.reload().await {
+                Ok(_) => complained_of.clear(),
+                Err(ReloadFailure::ShuttingDown(_)) => return,
+                Err(failure) => {
+                    let complaint = failure.to_string();
+                    if complaint != complained_of {
+                        tracing::error!("the changed configuration is not applied: {complaint}");
+                        complained_of = complaint;
+                    }
                 }
             }
         }
     }
 
+    /// The file and that of the changes by hand, as they are now.
+    fn look(&self) -> [Option<Fingerprint>; 2] {
+        [&self.path, &Overlay::path(&self.path)].map(|path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.modified().ok()?, file.len()))
+        })
+    }
+
+    /// Gathers events for so long.
+    async fn settle(&mut self, settle: Duration) {
+        let until = Instant::now() + settle;
+        while let Ok(Some(())) = timeout_at(until, self.changes.recv()).await {}
+    }
+
+    fn has_content(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
+    }
+
     /// A link that was changed points to another folder now; what happens there is to be seen too.
     fn follow_links(&mut self) {
-        for folder in folders(&self.source.path) {
+        for folder in folders(&self.path) {
             let watching = self.watched.contains(&folder)
                 || self
                     .watcher
@@ -103,29 +135,6 @@ impl Watch {
             if watching {
                 self.watched.insert(folder);
             }
-        }
-    }
-
-    /// Loads and applies the file. The error is for people.
-    async fn apply(&self, control: &control::Handle) -> Result<(), String> {
-        let source = self.source.clone();
-        // Names are resolved on the way, which blocks.
-        let loaded = tokio::task::spawn_blocking(move || {
-            config::load(Some(&source.path), &source.environment, &source.overrides)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
-        let config = match loaded {
-            Ok(loaded) => loaded.config,
-            Err(faults) => {
-                control.reload_failed();
-                return Err(faults.to_string());
-            }
-        };
-        match control.reload(config).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(refused)) => Err(refused.to_string()),
-            Err(error) => Err(error.to_string()),
         }
     }
 }

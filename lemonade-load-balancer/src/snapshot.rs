@@ -3,10 +3,12 @@
 //! Published by the control task, read by everyone else. A reader's cost is one atomic load while nothing changes (a shard
 //! keeps an `arc_swap::Cache`). Live state is *shared* between snapshots, never copied: publishing loses nothing learned.
 
-use crate::backend::{Backend, State};
-use crate::config::{BackendConfig, Config};
+use crate::backend::{Backend, BackendId, State};
+use crate::config::{BackendConfig, Config, Source};
+use crate::listen::Listening;
 use crate::strategy::{self, Cursor, Pool, Strategy};
 use arc_swap::ArcSwap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -19,6 +21,35 @@ pub struct Member {
     pub live: Arc<Backend>,
 }
 
+/// How a source of backends is doing.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct SourceStatus {
+    /// Which one.
+    #[schema(value_type = String)]
+    pub source: Source,
+    /// Where it is, without secrets.
+    pub at: String,
+    /// Backends that it names now, or named when it last could be asked.
+    pub backends: usize,
+    /// Why it cannot be asked now, or has not been asked yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<String>,
+    /// Entries that were left out, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+/// What a snapshot is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) members: Arc<[Member]>,
+    pub(crate) strategy_name: strategy::Name,
+    pub(crate) listening: Listening,
+    pub(crate) sources: Arc<[SourceStatus]>,
+    pub(crate) lapsed: Arc<[Arc<Backend>]>,
+}
+
 /// One published view.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -26,48 +57,69 @@ pub struct Snapshot {
     pub generation: u64,
     /// What everything runs by.
     pub config: Arc<Config>,
-    /// Every configured backend, in the file's order.
-    pub members: Box<[Member]>,
+    /// Every backend that a source names, in the order of the sources.
+    pub members: Arc<[Member]>,
+    /// Where the process listens.
+    pub listening: Listening,
+    /// The sources of backends besides the file.
+    pub sources: Arc<[SourceStatus]>,
+    /// Removed backends whose requests in flight have had their time.
+    pub lapsed: Arc<[Arc<Backend>]>,
     /// Those that may be picked.
     pub pool: Pool,
     /// Picks from `pool`.
     pub strategy: Arc<dyn Strategy>,
     /// Its name; it may differ from the configuration's, when it was changed by hand.
     pub strategy_name: strategy::Name,
+    /// Where each backend is in `members`.
+    places: HashMap<BackendId, usize>,
 }
 
 impl Snapshot {
     /// The view of `members` as their states are now. If none is healthy, those about which nothing is known yet are picked:
     /// at the start that serves a request which would otherwise be refused.
-    pub(crate) fn new(
-        generation: u64,
-        config: Arc<Config>,
-        members: Box<[Member]>,
-        strategy_name: strategy::Name,
-        cursor: &Arc<Cursor>,
-    ) -> Self {
-        let mut pool = eligible(&members, State::Healthy);
+    pub(crate) fn new(generation: u64, parts: Parts, cursor: &Arc<Cursor>) -> Self {
+        let mut pool = eligible(&parts.members, State::Healthy);
         if pool.is_empty() {
-            pool = eligible(&members, State::Starting);
+            pool = eligible(&parts.members, State::Starting);
         }
-        let strategy = strategy::build(strategy_name, &pool, cursor);
+        let strategy = strategy::build(parts.strategy_name, &pool, cursor);
+        let places = parts.members.iter().enumerate();
+        let places = places.map(|(place, member)| (member.live.id.clone(), place));
         Snapshot {
             generation,
-            config,
-            members,
+            places: places.collect(),
+            config: parts.config,
+            members: parts.members,
+            listening: parts.listening,
+            sources: parts.sources,
+            lapsed: parts.lapsed,
             pool,
             strategy,
-            strategy_name,
+            strategy_name: parts.strategy_name,
         }
     }
 
-    /// The configured name of a backend; its address if it is no longer configured.
+    /// What the next snapshot is made of, for as far as nothing changes.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            config: self.config.clone(),
+            members: self.members.clone(),
+            strategy_name: self.strategy_name,
+            listening: self.listening,
+            sources: self.sources.clone(),
+            lapsed: self.lapsed.clone(),
+        }
+    }
+
+    /// The backend of this identity, if a source names it.
+    pub fn member(&self, id: &BackendId) -> Option<&Member> {
+        self.places.get(id).map(|place| &self.members[*place])
+    }
+
+    /// The name of a backend; its address if no source names it any more.
     pub fn name_of(&self, backend: &Backend) -> String {
-        let member = self
-            .members
-            .iter()
-            .find(|member| member.live.id == backend.id);
-        member.map_or_else(
+        self.member(&backend.id).map_or_else(
             || backend.id.to_string(),
             |member| member.config.name.clone(),
         )

@@ -7,15 +7,23 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["app"],
-    &["admin", "config_watch", "health", "metrics", "proxy"],
+    &[
+        "admin",
+        "config_watch",
+        "discovery",
+        "health",
+        "metrics",
+        "proxy",
+    ],
     &["control"],
     &["snapshot"],
+    &["listen"],
     &["config"],
     &["strategy"],
     &["backend"],
-    &["drain", "http1", "stats"],
+    &["drain", "http1", "log_file", "stats", "timestamp"],
 ];
 
 /// Names that say nothing about what is in them.

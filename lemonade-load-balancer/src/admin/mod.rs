@@ -1,56 +1,106 @@
 //! The admin listener: `/live`, `/ready`, `/metrics` and `/api/v1/…`, on a thread and runtime of its own, so that it answers
 //! while the proxy is saturated and a scrape never delays a request.
 //!
-//! Loopback only. Changing calls refuse browsers that come from another origin.
+//! [`guard`] decides who may call; [`api`] is what they may call, described by an OpenAPI document that it is served with.
 
 mod api;
+mod guard;
+mod problem;
 
-use crate::control;
+use crate::control::Errand;
+use crate::control::{Events, Operator};
 use crate::drain::{Drain, Phase};
+use crate::listen::Feed;
 use crate::snapshot::Published;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use problem::Problem;
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
-use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// The largest body of a call: a configuration file of the largest size, and a little more.
+const MAX_BODY: usize = (4 << 20) + 1024;
 
 /// Writes `/metrics`.
 pub(crate) type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Has the process do something as a whole; `false` if it is busy with such a thing already.
+pub(crate) type RunErrand = Arc<dyn Fn(Errand) -> bool + Send + Sync>;
 
 /// What the API reads and commands.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) published: Published,
-    /// Where clients connect, with the port that the kernel chose if none was named.
-    pub(crate) listen: SocketAddr,
     /// Client connections open.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) scrape: Scrape,
-    pub(crate) control: control::Handle,
+    pub(crate) operator: Operator,
+    pub(crate) events: Events,
+    pub(crate) errand: RunErrand,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,
 }
 
-/// Serves until the drain is over: whoever watches wants to see the drain.
-pub(crate) async fn run(listener: TcpListener, admin: Admin) -> io::Result<()> {
+/// Serves whatever sockets it is fed until the drain is over: whoever watches wants to see the drain.
+pub(crate) async fn run(mut feed: Feed, admin: Admin) {
     let mut drain = admin.drain.clone();
-    let router = Router::new()
+    let router = router(admin);
+    let mut serving = JoinSet::new();
+    let mut present = watch::Sender::new(());
+    loop {
+        let sockets = tokio::select! {
+            sockets = feed.recv() => sockets,
+            () = drain.reached(Phase::Over) => return,
+        };
+        let Some(sockets) = sockets else { break };
+        let next = watch::Sender::new(());
+        for socket in sockets {
+            serving.spawn(serve(socket, router.clone(), next.subscribe()));
+        }
+        // Calls on the old sockets finish, the one that moved the address among them.
+        drop(std::mem::replace(&mut present, next));
+        while serving.try_join_next().is_some() {}
+    }
+    drain.reached(Phase::Over).await;
+}
+
+/// Serves one socket until the other end of `present` is dropped and the calls under way have been answered.
+async fn serve(socket: TcpListener, router: Router, mut present: watch::Receiver<()>) {
+    let gone = async move {
+        let _ = present.changed().await;
+    };
+    let served: io::Result<()> = async {
+        let listener = tokio::net::TcpListener::from_std(socket)?;
+        axum::serve(listener, router)
+            .with_graceful_shutdown(gone)
+            .await
+    }
+    .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin listener failed");
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let guard = middleware::from_fn_with_state(admin.clone(), guard::guard);
+    Router::new()
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .nest("/api/v1", api::routes())
-        .fallback(|| async { api::Problem::new(StatusCode::NOT_FOUND, "no such path") })
-        .with_state(admin);
-    tokio::select! {
-        served = axum::serve(listener, router).into_future() => served,
-        () = drain.reached(Phase::Over) => Ok(()),
-    }
+        .merge(api::routes())
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such path") })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(guard)
+        .with_state(admin)
 }
 
 /// 200 while requests are welcome: not leaving, and some backend may be picked.

@@ -1,16 +1,31 @@
 //! What the balancer is told to do. A [`Config`] is already valid: whoever holds one can run it.
 //!
 //! `raw` is what users may write, in every spelling that is accepted; `validate` turns it into a [`Config`] or into every
-//! fault at once; `diff` says what a reload would change.
+//! fault at once; `overlay` is what operators changed since, by hand; `plan` says what a reload would change; `view` writes a
+//! [`Config`] as a file that would load to it again; `schema` describes such files to editors.
 
-mod diff;
+mod discovery;
+mod inputs;
+mod overlay;
 mod overrides;
+mod plan;
 mod raw;
+mod schema;
+mod secret;
 mod validate;
+mod view;
 
-pub use diff::{Diff, Refused};
+pub(crate) use discovery::is_sql_name;
+pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
+pub use inputs::Inputs;
+pub use overlay::{Added, Amendment, Instead, Overlay};
 pub use overrides::Overrides;
-pub use validate::{Loaded, load};
+pub(crate) use plan::Side;
+pub use plan::{Change, Member, Moved, Plan};
+pub use schema::schema;
+pub use secret::{Secret, without_password};
+pub use validate::{Loaded, check, load};
+pub use view::view;
 
 use crate::backend::BackendId;
 use crate::strategy;
@@ -25,8 +40,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Default `round_robin`.
     pub strategy: strategy::Name,
-    /// At least one; addresses are distinct.
+    /// Those of the file, the environment or the command line; addresses are distinct. At least one, or a source in
+    /// `discovery`.
     pub backends: Vec<BackendConfig>,
+    /// Other sources of backends.
+    pub discovery: Discovery,
     /// Active health checks; `None` is `health: off`.
     pub health: Option<HealthConfig>,
     /// How long each thing may take.
@@ -37,8 +55,8 @@ pub struct Config {
     pub retries: u32,
     /// What is said about the client to the backend.
     pub headers: Headers,
-    /// Where the admin API and `/metrics` listen; `None` is `admin: off`. Default `127.0.0.1:50500`.
-    pub admin: Option<SocketAddr>,
+    /// The admin API and `/metrics`; `None` is `admin: off`.
+    pub admin: Option<AdminConfig>,
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// Threads, and how the process comes and goes.
@@ -47,6 +65,18 @@ pub struct Config {
 
 /// More retries than this are no configuration.
 pub(crate) const MAX_RETRIES: u32 = 10;
+
+/// The weights that a backend may have.
+pub(crate) const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
+
+/// The admin API's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// Where it listens. Default `127.0.0.1:50500`.
+    pub listen: SocketAddr,
+    /// What a caller must show; always there when `listen` can be reached from other machines.
+    pub token: Option<Secret>,
+}
 
 /// One backend as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +89,10 @@ pub struct BackendConfig {
     pub name: String,
     /// Its share of the traffic under the weighted strategies, and its capacity under those that count. 1 to 65535, default 1.
     pub weight: u32,
+    /// Who named it.
+    pub source: Source,
+    /// An operator wants it to get no new request.
+    pub drained: bool,
 }
 
 /// How backends are probed.
@@ -145,6 +179,11 @@ impl Network {
         (prefix <= bits).then_some(Network { address, prefix })
     }
 
+    /// The range as it is written: `10.0.0.0/8`.
+    pub(crate) fn shown(self) -> String {
+        format!("{}/{}", self.address, self.prefix)
+    }
+
     /// Whether `address` is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -207,18 +246,28 @@ impl Default for Config {
             listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50501),
             strategy: strategy::Name::default(),
             backends: Vec::new(),
+            discovery: Discovery::default(),
             health: Some(HealthConfig::default()),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             retries: 2,
             headers: Headers::default(),
-            admin: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50500)),
+            admin: Some(AdminConfig::default()),
             access_log: AccessLog {
                 sample: 0.0,
                 format: AccessLogFormat::Json,
                 file: None,
             },
             runtime: Runtime::default(),
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        AdminConfig {
+            listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50500),
+            token: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A flag or variable has a name instead of a place, so its faults carry that.
 
 use super::validate::Check;
-use super::{BackendConfig, Config};
+use super::{AdminConfig, BackendConfig, Config, Secret, Source};
 use crate::backend::BackendId;
 use lemonade_config::{Address, Environment, Fault, ListenAddress};
 use std::fmt::Display;
@@ -40,10 +40,19 @@ impl Check<'_> {
                 .split(',')
                 .map(str::trim)
                 .filter(|address| !address.is_empty());
-            self.set_backends(&name, addresses, config);
+            self.set_backends(&name, addresses, &Source::Environment, config);
         }
         if let Some((name, value)) = variable("LEMONADE_LB_ADMIN_ADDRESS") {
             self.set_admin(&name, &value, config);
+        }
+        if let Some((name, value)) = variable("LEMONADE_ADMIN_TOKEN") {
+            let token = Secret::new(value);
+            if let Err(problem) = super::validate::check_token(&token) {
+                self.elsewhere(&name, &problem);
+            }
+            if let Some(admin) = &mut config.admin {
+                admin.token = Some(token);
+            }
         }
     }
 
@@ -58,6 +67,7 @@ impl Check<'_> {
             self.set_backends(
                 "--backend",
                 overrides.backends.iter().map(String::as_str),
+                &Source::CommandLine,
                 config,
             );
         }
@@ -88,7 +98,11 @@ impl Check<'_> {
             return;
         }
         match value.parse::<ListenAddress>() {
-            Ok(listen) => config.admin = self.admin(name, &listen).or(config.admin),
+            Ok(listen) => {
+                if let Some(listen) = self.listen_elsewhere(name, &listen) {
+                    config.admin.get_or_insert_with(AdminConfig::default).listen = listen;
+                }
+            }
             Err(error) => self.elsewhere(name, &error),
         }
     }
@@ -115,6 +129,7 @@ impl Check<'_> {
         &mut self,
         name: &str,
         values: impl Iterator<Item = &'a str>,
+        source: &Source,
         config: &mut Config,
     ) {
         config.backends.clear();
@@ -136,6 +151,8 @@ impl Check<'_> {
                     id: BackendId::new(address),
                     endpoint,
                     weight: 1,
+                    source: source.clone(),
+                    drained: false,
                 }),
                 None => self.elsewhere(
                     name,

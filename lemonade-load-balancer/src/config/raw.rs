@@ -1,4 +1,5 @@
-//! What users may write: every accepted key in every accepted spelling, all optional. `docs/configuration.md` lists them.
+//! What users may write: every accepted key in every accepted spelling, all optional. `docs/configuration.md` lists them, and
+//! the JSON Schema for editors is made of these types: their docs are what an editor shows.
 //!
 //! Unknown keys, wrong types and unreadable values are found by the loader while it decodes these types; what only the
 //! whole can tell is [`super::validate`]'s business.
@@ -8,45 +9,70 @@ use lemonade_config::{
     Address, AddressError, ByteSize, ListenAddress, Located, OneOrMany, Percent, RawDuration,
     ShortOr, Switch,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::str::FromStr;
 
-#[derive(Debug, Default, Deserialize)]
+/// Lemonade's load balancer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields, title = "Lemonade load balancer")]
 pub(super) struct Raw {
+    /// Where clients connect, `host:port`.
     #[serde(alias = "listen_address")]
     pub(super) listen: Option<ListenAddress>,
+    /// Which backend gets the next request: a strategy's name, or a table with it.
     pub(super) strategy: Option<ShortOr<RawStrategy>>,
+    /// Who serves the requests: addresses, or tables. May be left out when `discovery` has a source.
     #[serde(alias = "backend_servers")]
     pub(super) backends: OneOrMany<Located<ShortOr<RawBackend>>>,
+    /// Active health checks: `off`, `tcp`, a path, or a table.
     pub(super) health: Option<Switch<ShortOr<RawHealth>>>,
+    /// How long each thing may take.
     pub(super) timeouts: RawTimeouts,
+    /// How large each thing may be.
     pub(super) limits: RawLimits,
+    /// Attempts on other backends after one failed; `off` for none.
     pub(super) retries: Option<Switch<RawRetries>>,
+    /// What backends are told about the client.
     pub(super) headers: RawHeaders,
+    /// Peers whose own `X-Forwarded-*` are kept and added to: addresses or ranges.
     pub(super) trusted_proxies: OneOrMany<Located<String>>,
+    /// Sources of backends besides this file.
+    pub(super) discovery: RawDiscovery,
+    /// Where the admin API and `/metrics` listen: an address, `off`, or a table.
     pub(super) admin: Option<Switch<ShortOr<RawAdmin>>>,
+    /// Which requests are logged: `off`, `all`, a share, or a table.
     pub(super) access_log: Option<Switch<ShortOr<RawAccessLog>>>,
+    /// Threads, and how the process comes and goes.
     pub(super) runtime: RawRuntime,
 
-    // The older nested names, and the flat ones.
+    /// Older names for `listen` and `limits.max_connections`.
     pub(super) proxy: RawProxy,
+    /// An older block without effect.
     pub(super) metrics: RawMetrics,
-    /// Bare numbers are seconds.
+    /// An older name for `health.interval`; a bare number is seconds.
     pub(super) health_check_interval: Option<RawDuration>,
+    /// An older name for `health.timeout`; a bare number is seconds.
     pub(super) health_check_timeout: Option<RawDuration>,
 
-    // Parts of the conventions that later releases bring: accepted, with a warning that they have no effect.
-    pub(super) outlier: Option<IgnoredAny>,
-    pub(super) slow_start: Option<IgnoredAny>,
-    pub(super) panic_threshold: Option<IgnoredAny>,
-    pub(super) engine: Option<IgnoredAny>,
-    pub(super) discovery: Option<IgnoredAny>,
+    // Parts of the conventions that later releases bring: read and checked, with a warning that they have no effect.
+    /// When a failing backend is ejected. No effect in this release.
+    pub(super) outlier: Option<Switch<RawOutlier>>,
+    /// How long a backend that comes back takes to reach its full share. No effect in this release.
+    pub(super) slow_start: Option<Switch<RawDuration>>,
+    /// The share of healthy backends below which all are used. No effect in this release.
+    pub(super) panic_threshold: Option<Switch<Percent>>,
+    /// The adaptive engine. No effect in this release.
+    pub(super) engine: Option<Switch<RawEngine>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawStrategy {
+    /// Its name.
     pub(super) name: RawStrategyName,
 }
 
@@ -72,16 +98,33 @@ impl<'de> Deserialize<'de> for RawStrategyName {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+impl JsonSchema for RawStrategyName {
+    fn schema_name() -> Cow<'static, str> {
+        "Strategy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": strategy::Name::ALL.map(strategy::Name::as_str) })
+    }
+}
+
+/// A backend: `"host:port"`, or a table.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawBackend {
+    /// `host:port`; required. A host name is resolved when the file is loaded.
     pub(super) address: Option<Address>,
     /// An older file's number for it; its name if it has none.
     pub(super) id: Option<RawId>,
+    /// For logs, metrics and the admin API.
     pub(super) name: Option<String>,
+    /// Its share under the weighted strategies, its capacity under those that count: 1 to 65535.
     pub(super) weight: Option<u32>,
-    pub(super) tier: Option<IgnoredAny>,
-    pub(super) max_in_flight: Option<IgnoredAny>,
+    /// `primary` or `backup`. No effect in this release.
+    pub(super) tier: Option<RawTier>,
+    /// Requests at once. No effect in this release.
+    pub(super) max_in_flight: Option<u32>,
 }
 
 impl FromStr for RawBackend {
@@ -95,12 +138,19 @@ impl FromStr for RawBackend {
     }
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawTier {
+    Primary,
+    Backup,
+}
+
 /// A number or a word.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct RawId(pub(super) ShortOr<Word>);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct Word(pub(super) String);
 
@@ -112,17 +162,23 @@ impl FromStr for Word {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawHealth {
-    /// `health: tcp`.
-    #[serde(skip)]
-    pub(super) tcp: bool,
+    /// What a probe does: `http` (a `GET`) or `tcp` (a connection).
+    pub(super) probe: Option<RawProbe>,
+    /// `GET` it; 200 to 299 is a success.
     pub(super) path: Option<String>,
+    /// How often each backend is probed.
     pub(super) interval: Option<RawDuration>,
+    /// For one probe, connecting included.
     pub(super) timeout: Option<RawDuration>,
+    /// Successes in a row that bring a backend back.
     pub(super) rise: Option<u32>,
+    /// Failures in a row that take it out.
     pub(super) fall: Option<u32>,
+    /// `checking`: a new backend waits for its first probe.
     pub(super) initial: Option<String>,
 }
 
@@ -132,7 +188,7 @@ impl FromStr for RawHealth {
     fn from_str(word: &str) -> Result<Self, String> {
         match word {
             "tcp" => Ok(RawHealth {
-                tcp: true,
+                probe: Some(RawProbe::Tcp),
                 ..RawHealth::default()
             }),
             path if path.starts_with('/') => Ok(RawHealth {
@@ -146,49 +202,154 @@ impl FromStr for RawHealth {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct RawTimeouts {
-    pub(super) connect: Option<RawDuration>,
-    pub(super) request_header: Option<RawDuration>,
-    pub(super) response_header: Option<RawDuration>,
-    pub(super) idle: Option<RawDuration>,
-    pub(super) total: Option<RawDuration>,
-    pub(super) upstream_idle: Option<RawDuration>,
-    pub(super) tunnel: Option<RawDuration>,
-    pub(super) queue: Option<IgnoredAny>,
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawProbe {
+    Http,
+    Tcp,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawTimeouts {
+    /// For a connection to a backend.
+    pub(super) connect: Option<RawDuration>,
+    /// From a request's first byte to the end of its head.
+    pub(super) request_header: Option<RawDuration>,
+    /// From the end of the request to the head of its answer.
+    pub(super) response_header: Option<RawDuration>,
+    /// Between two requests of a client, and between two pieces of a body.
+    pub(super) idle: Option<RawDuration>,
+    /// From a request's head to the head of its answer, over all attempts.
+    pub(super) total: Option<RawDuration>,
+    /// For an unused connection to a backend.
+    pub(super) upstream_idle: Option<RawDuration>,
+    /// For an upgraded connection on which nothing moves.
+    pub(super) tunnel: Option<RawDuration>,
+    /// For a request that waits for a backend. No effect in this release.
+    pub(super) queue: Option<RawDuration>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawLimits {
+    /// Client connections at once.
     pub(super) max_connections: Option<u32>,
+    /// A request's head, and an answer's.
     pub(super) header_bytes: Option<ByteSize>,
+    /// Fields of a head.
     pub(super) header_fields: Option<u32>,
+    /// A request's target.
     pub(super) uri_bytes: Option<ByteSize>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawRetries {
+    /// Attempts on other backends after the first failed.
     pub(super) attempts: Option<u32>,
-    pub(super) on: Option<IgnoredAny>,
-    pub(super) budget: Option<IgnoredAny>,
-    pub(super) min_per_second: Option<IgnoredAny>,
+    /// `connect_failure`, or statuses. No effect in this release.
+    pub(super) on: OneOrMany<RawId>,
+    /// The share of requests that may be retried. No effect in this release.
+    pub(super) budget: Option<Percent>,
+    /// Retries a second that are allowed whatever the budget says. No effect in this release.
+    pub(super) min_per_second: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawHeaders {
+    /// Also send `Forwarded` (RFC 7239).
     pub(super) forwarded: Option<bool>,
+    /// Send this `Host` instead of the client's.
     pub(super) host: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawDiscovery {
+    /// A table of a PostgreSQL or SQLite database: its URL, or a table. `on`: the URL is that of `DATABASE_URL`.
+    pub(super) sql: Option<Switch<ShortOr<RawSql>>>,
+    /// Names whose records are backends: `host:port` for addresses, `_service._proto.name` for SRV records, or tables.
+    pub(super) dns: OneOrMany<Located<ShortOr<RawDns>>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawSql {
+    /// `postgres://…` or `sqlite:…`; that of `DATABASE_URL` if it is left out.
+    pub(super) url: Option<String>,
+    /// The table, with a schema or without.
+    pub(super) table: Option<String>,
+    /// The column that holds `host:port`.
+    pub(super) column: Option<String>,
+    /// How often it is read when nothing tells of a change.
+    pub(super) poll: Option<RawDuration>,
+}
+
+impl FromStr for RawSql {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(RawSql {
+            url: Some(url.to_owned()),
+            ..RawSql::default()
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawDns {
+    /// The name; required.
+    pub(super) name: Option<String>,
+    /// Each address of the name is a backend on this port; without it the name's SRV records are used.
+    pub(super) port: Option<u16>,
+    /// Of each backend; an SRV record has its own.
+    pub(super) weight: Option<u32>,
+    /// Asked instead of the system's name servers, `ip:port`.
+    pub(super) server: Option<Address>,
+    /// A shorter time to live counts as this.
+    pub(super) min_ttl: Option<RawDuration>,
+    /// A longer one counts as this.
+    pub(super) max_ttl: Option<RawDuration>,
+}
+
+impl FromStr for RawDns {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.starts_with('_') && !text.contains(':') {
+            return Ok(RawDns {
+                name: Some(text.to_owned()),
+                ..RawDns::default()
+            });
+        }
+        let address: Address = text.parse()?;
+        Ok(RawDns {
+            name: Some(address.host().to_owned()),
+            port: Some(address.port()),
+            ..RawDns::default()
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawAdmin {
+    /// Its address, `host:port`.
     #[serde(alias = "listen_address", alias = "address")]
     pub(super) listen: Option<ListenAddress>,
+    /// What callers must show (`Authorization: Bearer …`): 16 to 512 characters. Required beyond loopback.
+    pub(super) token: Option<String>,
 }
 
 impl FromStr for RawAdmin {
@@ -197,15 +358,20 @@ impl FromStr for RawAdmin {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         Ok(RawAdmin {
             listen: Some(text.parse()?),
+            token: None,
         })
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawAccessLog {
+    /// The share of requests that are logged.
     pub(super) sample: Option<Percent>,
+    /// How a line is written.
     pub(super) format: Option<RawFormat>,
+    /// Where to; standard output if it is left out.
     pub(super) file: Option<String>,
 }
 
@@ -226,45 +392,100 @@ impl FromStr for RawAccessLog {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RawFormat {
     Json,
     Text,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawRuntime {
+    /// Threads that carry traffic.
     pub(super) shards: Option<u32>,
+    /// How long a drain waits for requests in flight, of the process or of a removed backend.
     #[serde(alias = "drain_timeout_millis")]
     pub(super) drain_timeout: Option<RawDuration>,
+    /// How long accepting goes on after readiness failed.
     pub(super) drain_delay: Option<RawDuration>,
+    /// Changes of the file within this time are one reload.
     #[serde(alias = "config_watch_interval_millis")]
     pub(super) config_watch_interval: Option<RawDuration>,
     // Older knobs of things that have no such bound here; read so that older files load.
+    /// An older knob without effect.
     #[serde(rename = "background_timeout_millis")]
     _background_timeout: Option<RawDuration>,
+    /// An older knob without effect.
     #[serde(rename = "accept_timeout_millis")]
     _accept_timeout: Option<RawDuration>,
+    /// An older knob without effect.
     #[serde(rename = "metrics_cap")]
     _metrics_cap: Option<u64>,
+    /// An older knob without effect.
     #[serde(rename = "health_cap")]
     _health_cap: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawProxy {
+    /// An older name for `listen`.
     #[serde(alias = "listen")]
     pub(super) listen_address: Option<ListenAddress>,
+    /// An older name for `limits.max_connections`.
     pub(super) max_connections: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct RawMetrics {
     /// How often an older release sampled; here, metrics are summed when they are scraped.
     #[serde(rename = "interval")]
     _interval: Option<RawDuration>,
+}
+
+/// When a failing backend is ejected.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawOutlier {
+    /// Failures in a row.
+    #[serde(rename = "consecutive")]
+    _consecutive: Option<u32>,
+    /// The share of failures within the window.
+    #[serde(rename = "failure_rate")]
+    _failure_rate: Option<Percent>,
+    /// How far back is looked.
+    #[serde(rename = "window")]
+    _window: Option<RawDuration>,
+    /// Fewer requests within the window say nothing.
+    #[serde(rename = "min_requests")]
+    _min_requests: Option<u32>,
+    /// For how long, the first time.
+    #[serde(rename = "eject")]
+    _eject: Option<RawDuration>,
+    /// The largest share of backends that may be ejected at once.
+    #[serde(rename = "max_ejected")]
+    _max_ejected: Option<Percent>,
+}
+
+/// The adaptive engine.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawEngine {
+    /// The least time between two switches.
+    #[serde(rename = "cooldown")]
+    _cooldown: Option<RawDuration>,
+    /// Strategies to choose between.
+    #[serde(rename = "candidates")]
+    _candidates: OneOrMany<String>,
+    /// Rules of your own.
+    #[serde(rename = "rules")]
+    #[schemars(with = "Vec<serde_json::Value>")]
+    _rules: Option<IgnoredAny>,
 }

@@ -1,20 +1,35 @@
 //! The only writer: one task, one queue of commands, one published snapshot.
 //!
-//! Services that learn something (a health verdict, a connect failure, a new file, an order by hand) send it here; the task
-//! decides, updates the live state and publishes. Nobody else changes who may be picked, so there is nothing to lock and
-//! every change has one place where it is logged.
+//! Services that learn something (a health verdict, a connect failure, what a source of backends names) send it here through
+//! a [`Handle`]; what a person wants (a reload, a change by hand) comes through the [`Operator`]. The task decides, updates
+//! the live state and publishes. Nobody else changes who may be picked, so there is nothing to lock and every change has one
+//! place where it is logged.
 
+mod events;
+mod handover;
+mod membership;
+mod operator;
 mod task;
 
+pub use events::{Event, Events, What};
+pub use handover::Handover;
+pub use membership::{Order, OrderError, find};
+pub use operator::{Errand, Keep, Operator, OperatorError, ReloadFailure};
 pub(crate) use task::Task;
 
 use crate::backend::{Backend, BackendId};
-use crate::config::{Config, Diff, Refused};
-use crate::snapshot::{self, Published, Snapshot};
+use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
+use crate::listen::{ListenError, Listeners, Role};
+use crate::log_file::LogFile;
+use crate::snapshot::{self, Parts, Published, Snapshot};
 use crate::stats::names;
-use crate::strategy;
+use crate::strategy::Cursor;
 use dashmap::DashMap;
+use membership::Membership;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,11 +52,47 @@ pub(crate) enum Command {
     /// Run by this configuration from now on.
     Reload {
         config: Box<Config>,
-        done: oneshot::Sender<Result<Diff, Refused>>,
+        kept: Overlay,
+        done: oneshot::Sender<Result<Plan, Refused>>,
     },
-    /// Pick by this strategy from now on, until the next one is set or the file names another.
-    SetStrategy {
-        name: strategy::Name,
+    /// A configuration could not be read.
+    ReloadFailed { error: String },
+    /// Say what a reload would do.
+    Plan {
+        config: Box<Config>,
+        done: oneshot::Sender<Plan>,
+    },
+    /// Say what the kept changes would be after an order.
+    Draft {
+        order: Order,
+        done: oneshot::Sender<Result<Overlay, OrderError>>,
+    },
+    /// Carry out an order by hand.
+    Obey {
+        order: Order,
+        /// The kept changes as they were written down.
+        kept: Option<Overlay>,
+        done: oneshot::Sender<Result<Plan, OrderError>>,
+    },
+    /// A source names these backends now.
+    Found {
+        source: Source,
+        backends: Vec<BackendConfig>,
+        left_out: Vec<String>,
+    },
+    /// A source cannot be asked.
+    Away { source: Source, error: String },
+    /// The access log's file was renamed: open it anew.
+    ReopenLog {
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// Give everything that another process needs to take over.
+    HandOver {
+        done: oneshot::Sender<io::Result<(Handover, Vec<(Role, OwnedFd)>)>>,
+    },
+    /// Let go of the listening sockets.
+    StopListening {
+        taken_over: bool,
         done: oneshot::Sender<()>,
     },
 }
@@ -53,6 +104,25 @@ pub enum Verdict {
     Up,
     /// It failed as often as `fall` asks.
     Down,
+}
+
+/// Why a configuration that can be read cannot be run by this process. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// A part that only a restart can change.
+    #[error("{}", .0.join("; "))]
+    Fixed(Vec<String>),
+    /// A new address cannot be listened on; the old one is kept.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The new access log cannot be opened; the old one is kept.
+    #[error("cannot open the access log {path}: {cause}")]
+    AccessLog {
+        /// Its path.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
 }
 
 /// The live state of every backend, those that still drain included.
@@ -89,29 +159,86 @@ impl Handle {
         });
     }
 
-    /// Counts a reload that came to nothing before it reached the task.
-    pub(crate) fn reload_failed(&self) {
-        count_reload(false);
+    /// Reports what a source of backends names now, and which of its entries were left out.
+    pub(crate) async fn found(
+        &self,
+        source: Source,
+        backends: Vec<BackendConfig>,
+        left_out: Vec<String>,
+    ) {
+        let found = Command::Found {
+            source,
+            backends,
+            left_out,
+        };
+        let _ = self.0.send(found).await;
+    }
+
+    /// Reports that a source cannot be asked.
+    pub(crate) async fn away(&self, source: Source, error: String) {
+        let _ = self.0.send(Command::Away { source, error }).await;
+    }
+
+    /// Reports a configuration that came to nothing before it reached the task.
+    pub(crate) async fn reload_failed(&self, error: String) {
+        let _ = self.0.send(Command::ReloadFailed { error }).await;
     }
 
     /// Changes to `config` as one step: either all of it holds, or nothing changed.
-    pub async fn reload(&self, config: Config) -> Result<Result<Diff, Refused>, ShuttingDown> {
-        let (done, answer) = oneshot::channel();
+    pub(crate) async fn reload(
+        &self,
+        config: Config,
+        kept: Overlay,
+    ) -> Result<Result<Plan, Refused>, ShuttingDown> {
         let config = Box::new(config);
-        self.0
-            .send(Command::Reload { config, done })
+        self.ask(|done| Command::Reload { config, kept, done })
             .await
-            .map_err(|_| ShuttingDown)?;
-        answer.await.map_err(|_| ShuttingDown)
     }
 
-    /// Changes the strategy; requests already on their way keep the one they began with.
-    pub async fn set_strategy(&self, name: strategy::Name) -> Result<(), ShuttingDown> {
-        let (done, answer) = oneshot::channel();
-        self.0
-            .send(Command::SetStrategy { name, done })
+    pub(crate) async fn plan(&self, config: Config) -> Result<Plan, ShuttingDown> {
+        let config = Box::new(config);
+        self.ask(|done| Command::Plan { config, done }).await
+    }
+
+    pub(crate) async fn draft(
+        &self,
+        order: Order,
+    ) -> Result<Result<Overlay, OrderError>, ShuttingDown> {
+        self.ask(|done| Command::Draft { order, done }).await
+    }
+
+    pub(crate) async fn obey(
+        &self,
+        order: Order,
+        kept: Option<Overlay>,
+    ) -> Result<Result<Plan, OrderError>, ShuttingDown> {
+        self.ask(|done| Command::Obey { order, kept, done }).await
+    }
+
+    /// Opens the access log anew, after its file was renamed.
+    pub async fn reopen_log(&self) -> Result<io::Result<()>, ShuttingDown> {
+        self.ask(|done| Command::ReopenLog { done }).await
+    }
+
+    /// What another process needs to take over: what was learned, and every listening socket once more.
+    pub async fn hand_over(
+        &self,
+    ) -> Result<io::Result<(Handover, Vec<(Role, OwnedFd)>)>, ShuttingDown> {
+        self.ask(|done| Command::HandOver { done }).await
+    }
+
+    /// Lets go of the listening sockets; what is queued on them is accepted still.
+    pub(crate) async fn stop_listening(&self, taken_over: bool) -> Result<(), ShuttingDown> {
+        self.ask(|done| Command::StopListening { taken_over, done })
             .await
-            .map_err(|_| ShuttingDown)?;
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ShuttingDown> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(command(done)).await.map_err(|_| ShuttingDown)?;
         answer.await.map_err(|_| ShuttingDown)
     }
 }
@@ -126,25 +253,61 @@ fn describe() {
     metrics::gauge!(names::LAST_RELOAD).set(1.0);
 }
 
-fn count_reload(applied: bool) {
-    let result = if applied { "applied" } else { "refused" };
-    metrics::counter!(names::RELOADS, "result" => result).increment(1);
-    metrics::gauge!(names::LAST_RELOAD).set(if applied { 1.0 } else { 0.0 });
+/// What the task owns from its beginning.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    /// Changes by hand that were kept.
+    pub(crate) kept: Overlay,
+    /// What the process before this one had learned.
+    pub(crate) handover: Option<Handover>,
+    pub(crate) listeners: Listeners,
+    pub(crate) log: LogFile,
+    /// When time began, for latencies.
+    pub(crate) epoch: Instant,
 }
 
-/// The task, where to command it, and where to read what it publishes.
-pub(crate) fn new(config: Config) -> (Task, Handle, Published) {
+/// The task, where to command it, where to read what it publishes, and where to follow what happens.
+pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     describe();
     let (sender, commands) = mpsc::channel(QUEUE);
-    let config = Arc::new(config);
-    let cursor = Arc::default();
+    let config = Arc::new(setup.config);
     let registry = Registry::new();
-    let members = task::members(&registry, &config);
-    let first = Snapshot::new(1, config.clone(), members, config.strategy, &cursor);
-    let (publisher, published) = snapshot::channel(first);
-    (
-        Task::new(registry, publisher, commands, cursor),
-        Handle(sender),
-        published,
-    )
+    let mut membership = Membership::new(&config, setup.kept);
+    let mut cursor = Arc::default();
+    if let Some(handover) = setup.handover {
+        let now = setup.epoch.elapsed();
+        for learned in &handover.learned {
+            if let Some(backend) = learned.recall(config.runtime.shards, now) {
+                registry.insert(backend.id.clone(), backend);
+            }
+        }
+        let found = handover.found.iter().filter_map(|found| found.recall());
+        membership.take_over(&config, handover.overlay, found.collect());
+        cursor = Arc::new(Cursor::at(handover.cursor));
+    }
+    let members = task::members(&registry, &config, membership.holding(&config), false);
+    registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
+    let parts = Parts {
+        members,
+        strategy_name: membership.strategy(&config),
+        listening: setup.listeners.listening(),
+        sources: membership.statuses().into(),
+        lapsed: Arc::default(),
+        config,
+    };
+    let (publisher, published) = snapshot::channel(Snapshot::new(1, parts, &cursor));
+    let events = Events::new();
+    let task = Task::new(task::Owned {
+        registry,
+        membership,
+        publisher,
+        events: events.clone(),
+        listeners: Some(setup.listeners),
+        log: setup.log,
+        cursor,
+        epoch: setup.epoch,
+        commands,
+    });
+    (task, Handle(sender), published, events)
 }

@@ -1,10 +1,20 @@
 //! The control task: every command in turn, each either published whole or not at all.
 
-use super::{Command, Registry, Verdict};
+use super::events::{Events, What};
+use super::handover::{FoundBackend, Handover, Learned};
+use super::membership::Membership;
+use super::{Command, Order, OrderError, Refused, Registry, Verdict};
 use crate::backend::{Backend, BackendId, State};
-use crate::config::{Config, Diff, Refused};
-use crate::snapshot::{Member, Publisher, Snapshot};
-use crate::strategy::{self, Cursor};
+use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
+use crate::listen::{Listeners, Prepared, Role};
+use crate::log_file::{LogFile, Target};
+use crate::snapshot::{Member, Parts, Publisher, Snapshot};
+use crate::stats::names;
+use crate::strategy::Cursor;
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -16,54 +26,77 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How often the drained are let go and the refused are tried again.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
+/// Everything that only the task changes.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) registry: Registry,
+    pub(super) membership: Membership,
+    pub(super) publisher: Publisher,
+    pub(super) events: Events,
+    /// `None` once they are let go.
+    pub(super) listeners: Option<Listeners>,
+    pub(super) log: LogFile,
+    pub(super) cursor: Arc<Cursor>,
+    pub(super) epoch: std::time::Instant,
+    pub(super) commands: mpsc::Receiver<Command>,
+}
+
+/// A removed backend whose last requests are still in flight.
+#[derive(Debug)]
+struct Leaving {
+    backend: Arc<Backend>,
+    /// When what is left is cut off.
+    until: Instant,
+    /// Requests that were in flight then.
+    cut: Option<u32>,
+}
+
 /// Owns all that changes. [`Task::run`] is its life.
 #[derive(Debug)]
 pub(crate) struct Task {
-    registry: Registry,
-    publisher: Publisher,
-    commands: mpsc::Receiver<Command>,
-    cursor: Arc<Cursor>,
+    own: Owned,
+    leaving: Vec<Leaving>,
     /// Backends to try again although no health check will say so, and when.
     try_again: Vec<(Instant, BackendId)>,
 }
 
-/// The configured backends with their live state, new ones in the state they begin in.
-pub(super) fn members(registry: &Registry, config: &Config) -> Box<[Member]> {
+/// The backends with their live state, new ones in the state they begin in. `unchecked`: there were health checks, and there
+/// are none any more that could bring a backend back.
+pub(super) fn members(
+    registry: &Registry,
+    config: &Config,
+    holding: Vec<BackendConfig>,
+    unchecked: bool,
+) -> Arc<[Member]> {
     let begin = if config.health.is_some() {
         State::Starting
     } else {
         State::Healthy
     };
-    let member = |backend: &crate::config::BackendConfig| {
+    let member = |backend: BackendConfig| {
         let live = registry
             .entry(backend.id.clone())
             .or_insert_with(|| Backend::new(backend.id.clone(), config.runtime.shards))
             .clone();
         match live.state.get() {
+            _ if backend.drained => drop(live.state.set(State::Draining)),
             State::Starting | State::Draining => drop(live.state.set(begin)),
-            State::Unhealthy if config.health.is_none() => drop(live.state.set(begin)),
+            State::Unhealthy if unchecked => drop(live.state.set(begin)),
             _ => {}
         }
         Member {
-            config: backend.clone(),
+            config: backend,
             live,
         }
     };
-    config.backends.iter().map(member).collect()
+    holding.into_iter().map(member).collect()
 }
 
 impl Task {
-    pub(super) fn new(
-        registry: Registry,
-        publisher: Publisher,
-        commands: mpsc::Receiver<Command>,
-        cursor: Arc<Cursor>,
-    ) -> Self {
+    pub(super) fn new(own: Owned) -> Self {
         Task {
-            registry,
-            publisher,
-            commands,
-            cursor,
+            own,
+            leaving: Vec::new(),
             try_again: Vec::new(),
         }
     }
@@ -73,7 +106,7 @@ impl Task {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
             tokio::select! {
-                command = self.commands.recv() => match command {
+                command = self.own.commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
@@ -83,19 +116,42 @@ impl Task {
     }
 
     fn obey(&mut self, command: Command) {
+        // Where an answer goes: if nobody waits any more, the change holds all the same.
         match command {
             Command::Verdict { backend, verdict } => self.verdict(&backend, verdict),
             Command::ConnectFailed { backend, error } => self.connect_failed(&backend, &error),
-            // Nobody waits any more: the change holds all the same.
-            Command::Reload { config, done } => {
-                let result = self.reload(*config);
-                super::count_reload(result.is_ok());
-                let _ = done.send(result);
+            Command::Reload { config, kept, done } => {
+                let _ = done.send(self.reload(*config, kept));
             }
-            Command::SetStrategy { name, done } => {
-                let present = self.publisher.load();
-                tracing::info!(from = %present.strategy_name, to = %name, "strategy changed");
-                self.publish(present.config.clone(), present.members.clone(), name);
+            Command::ReloadFailed { error } => self.refuse_reload(error),
+            Command::Plan { config, done } => {
+                let kept = Overlay::clone(self.own.membership.kept());
+                let next = self.own.membership.under(&config, kept);
+                let _ = done.send(self.plan(&config, &next));
+            }
+            Command::Draft { order, done } => {
+                let config = self.own.publisher.load().config.clone();
+                let _ = done.send(self.own.membership.draft(&config, &order));
+            }
+            Command::Obey { order, kept, done } => {
+                let _ = done.send(self.by_hand(&order, kept));
+            }
+            Command::Found {
+                source,
+                backends,
+                left_out,
+            } => self.found(source, backends, left_out),
+            Command::Away { source, error } => self.away(source, error),
+            Command::ReopenLog { done } => {
+                let _ = done.send(self.own.log.reopen());
+            }
+            Command::HandOver { done } => {
+                let _ = done.send(self.hand_over());
+            }
+            Command::StopListening { taken_over, done } => {
+                if let Some(listeners) = self.own.listeners.take() {
+                    listeners.close(taken_over);
+                }
                 let _ = done.send(());
             }
         }
@@ -106,7 +162,7 @@ impl Task {
             Verdict::Up => State::Healthy,
             Verdict::Down => State::Unhealthy,
         };
-        let Some(backend) = self.registry.get(id).map(|entry| entry.clone()) else {
+        let Some(backend) = self.own.registry.get(id).map(|entry| entry.clone()) else {
             return;
         };
         // A probe that was under way when its backend was removed has nothing to say any more.
@@ -120,7 +176,7 @@ impl Task {
             return;
         }
         self.move_to(backend, State::Unhealthy, error);
-        if self.publisher.load().config.health.is_none() {
+        if self.own.publisher.load().config.health.is_none() {
             self.try_again
                 .push((Instant::now() + TRY_AGAIN_AFTER, backend.id.clone()));
         }
@@ -131,60 +187,203 @@ impl Task {
         if from == to {
             return;
         }
-        let present = self.publisher.load();
+        let present = self.own.publisher.load();
         let name = present.name_of(backend);
         match to {
             State::Unhealthy => tracing::warn!(backend = %name, %from, %to, cause, "state changed"),
             _ => tracing::info!(backend = %name, %from, %to, cause, "state changed"),
         }
-        self.publish_again();
-        if self.publisher.load().pool.is_empty() {
+        self.own.events.record(What::StateChanged {
+            backend: name,
+            from,
+            to,
+            cause: cause.to_owned(),
+        });
+        self.publish(present.parts());
+        if self.own.publisher.load().pool.is_empty() {
             tracing::error!("no backend is healthy: requests are answered 503");
         }
     }
 
-    fn reload(&mut self, config: Config) -> Result<Diff, Refused> {
-        let present = self.publisher.load();
-        let diff = Diff::between(&present.config, &config)?;
-        if diff.is_empty() {
-            return Ok(diff);
-        }
-        // A strategy set by hand stays until the file names another than it did.
-        let strategy = match present.config.strategy == config.strategy {
-            true => present.strategy_name,
-            false => config.strategy,
+    /// All of it, or nothing: what may fail is done before anything is changed.
+    fn reload(&mut self, config: Config, kept: Overlay) -> Result<Plan, Refused> {
+        let next = self.own.membership.under(&config, kept);
+        let plan = self.plan(&config, &next);
+        let prepared = self.prepare(&plan, &config);
+        let (sockets, log) = match prepared {
+            Ok(prepared) => prepared,
+            Err(refused) => {
+                self.refuse_reload(refused.to_string());
+                return Err(refused);
+            }
         };
-        let members = members(&self.registry, &config);
-        for gone in present
-            .members
-            .iter()
-            .filter(|old| !members.iter().any(|new| new.live.id == old.live.id))
-        {
-            gone.live.state.set(State::Draining);
+        count_reload(true);
+        self.own.membership = next;
+        if plan.is_empty() {
+            return Ok(plan);
         }
-        self.publish(Arc::new(config), members, strategy);
-        tracing::info!(changes = %diff, generation = self.publisher.load().generation, "configuration reloaded");
-        Ok(diff)
-    }
-
-    fn publish_again(&self) {
-        let present = self.publisher.load();
-        self.publish(
-            present.config.clone(),
-            present.members.clone(),
-            present.strategy_name,
-        );
-    }
-
-    fn publish(&self, config: Arc<Config>, members: Box<[Member]>, strategy: strategy::Name) {
-        let generation = self.publisher.load().generation + 1;
-        self.publisher.publish(Snapshot::new(
+        let path = config.access_log.file.clone();
+        let config = Arc::new(config);
+        self.publish_holding(&config, Some(&sockets));
+        if let Some(listeners) = &mut self.own.listeners {
+            listeners.commit(sockets);
+        }
+        if let Some(target) = log {
+            self.own.log.turn_to(path.as_deref(), target);
+        }
+        let generation = self.own.publisher.load().generation;
+        tracing::info!(changes = %plan, generation, "configuration reloaded");
+        self.own.events.record(What::Reloaded {
             generation,
+            plan: Box::new(plan.clone()),
+        });
+        Ok(plan)
+    }
+
+    /// Gets hold of what the configuration needs and the process does not have.
+    fn prepare(&self, plan: &Plan, config: &Config) -> Result<Resources, Refused> {
+        if !plan.refused.is_empty() {
+            return Err(Refused::Fixed(plan.refused.clone()));
+        }
+        let sockets = match &self.own.listeners {
+            Some(listeners) => listeners.prepare(config)?,
+            None => Prepared::default(),
+        };
+        let path = config.access_log.file.as_deref();
+        let log = self.own.log.prepare(path).map_err(|cause| {
+            let path = path.unwrap_or(Path::new("standard output"));
+            Refused::AccessLog {
+                path: path.display().to_string(),
+                cause,
+            }
+        })?;
+        Ok((sockets, log))
+    }
+
+    fn refuse_reload(&self, error: String) {
+        count_reload(false);
+        self.own.events.record(What::ReloadRefused { error });
+    }
+
+    fn plan(&self, config: &Config, next: &Membership) -> Plan {
+        let present = self.own.publisher.load();
+        let backends = configs(&present.members);
+        let from = Side {
+            config: &present.config,
+            strategy: present.strategy_name,
+            backends: &backends,
+        };
+        let to = Side {
             config,
+            strategy: next.strategy(config),
+            backends: &next.holding(config),
+        };
+        Plan::between(from, to, |id| self.in_flight(id))
+    }
+
+    fn in_flight(&self, id: &BackendId) -> u32 {
+        let backend = self.own.registry.get(id);
+        backend.map_or(0, |backend| backend.load.in_flight())
+    }
+
+    fn by_hand(&mut self, order: &Order, kept: Option<Overlay>) -> Result<Plan, OrderError> {
+        let config = self.own.publisher.load().config.clone();
+        let keeps = kept.is_some();
+        let mut next = self.own.membership.clone();
+        next.obey(&config, order, kept)?;
+        let plan = self.adopt(next, &config);
+        tracing::info!(change = %order, kept = keeps, "changed by hand");
+        self.own.events.record(What::ChangedByHand {
+            change: order.to_string(),
+            kept: keeps,
+        });
+        Ok(plan)
+    }
+
+    fn found(&mut self, source: Source, backends: Vec<BackendConfig>, left_out: Vec<String>) {
+        let config = self.own.publisher.load().config.clone();
+        let mut next = self.own.membership.clone();
+        let Some(was_away) = next.found(&config, &source, backends, left_out.clone()) else {
+            return;
+        };
+        for entry in &left_out {
+            tracing::warn!(%source, "left out: {entry}");
+        }
+        if was_away {
+            self.own.events.record(What::SourceBack {
+                source: source.clone(),
+            });
+        }
+        let plan = self.adopt(next, &config);
+        if !plan.is_empty() || !left_out.is_empty() {
+            tracing::info!(%source, changes = %plan, "backends discovered");
+            self.own.events.record(What::Discovered {
+                source,
+                plan: Box::new(plan),
+                left_out,
+            });
+        }
+    }
+
+    fn away(&mut self, source: Source, error: String) {
+        if !self.own.membership.away(&source, &error) {
+            return;
+        }
+        tracing::warn!(%source, error, "source of backends away: its last backends stay in use");
+        let mut parts = self.own.publisher.load().parts();
+        parts.sources = self.own.membership.statuses().into();
+        self.publish(parts);
+        self.own.events.record(What::SourceAway { source, error });
+    }
+
+    /// Publishes what `next` holds.
+    fn adopt(&mut self, next: Membership, config: &Arc<Config>) -> Plan {
+        let plan = self.plan(config, &next);
+        self.own.membership = next;
+        self.publish_holding(config, None);
+        plan
+    }
+
+    /// Publishes what the membership holds, and has what it no longer holds drain.
+    fn publish_holding(&mut self, config: &Arc<Config>, sockets: Option<&Prepared>) {
+        let present = self.own.publisher.load();
+        let membership = &self.own.membership;
+        let unchecked = present.config.health.is_some() && config.health.is_none();
+        let holding = membership.holding(config);
+        let members = members(&self.own.registry, config, holding, unchecked);
+        let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
+        let until = Instant::now() + config.runtime.drain_timeout;
+        for gone in present.members.iter() {
+            if !staying.contains(&gone.live.id) {
+                gone.live.state.set(State::Draining);
+                self.leaving.push(Leaving {
+                    backend: gone.live.clone(),
+                    until,
+                    cut: None,
+                });
+            }
+        }
+        self.leaving
+            .retain(|leaving| !staying.contains(&leaving.backend.id));
+        let listening = match sockets {
+            Some(prepared) => prepared.listening(present.listening),
+            None => present.listening,
+        };
+        let parts = Parts {
+            strategy_name: membership.strategy(config),
+            sources: membership.statuses().into(),
+            lapsed: self.lapsed(),
+            config: config.clone(),
+            listening,
             members,
-            strategy,
-            &self.cursor,
-        ));
+        };
+        self.publish(parts);
+    }
+
+    fn publish(&self, parts: Parts) {
+        let generation = self.own.publisher.load().generation + 1;
+        let snapshot = Snapshot::new(generation, parts, &self.own.cursor);
+        self.own.publisher.publish(snapshot);
     }
 
     fn keep_house(&mut self, now: Instant) {
@@ -193,7 +392,7 @@ impl Task {
             .extract_if(.., |(at, _)| *at <= now)
             .collect();
         for (_, id) in due {
-            let Some(backend) = self.registry.get(&id).map(|entry| entry.clone()) else {
+            let Some(backend) = self.own.registry.get(&id).map(|entry| entry.clone()) else {
                 continue;
             };
             if backend.state.get() == State::Unhealthy {
@@ -204,22 +403,88 @@ impl Task {
                 );
             }
         }
-        self.registry.retain(|id, backend| {
-            let drained = backend.state.get() == State::Draining && backend.load.in_flight() == 0;
-            if drained {
-                tracing::info!(backend = %id, "drained");
-            }
-            !drained
-        });
+        self.see_off(now);
     }
+
+    /// Lets go of removed backends: of each when its last request has ended, or has had its time.
+    fn see_off(&mut self, now: Instant) {
+        let gone: Vec<Leaving> = self
+            .leaving
+            .extract_if(.., |leaving| leaving.backend.load.in_flight() == 0)
+            .collect();
+        for leaving in &gone {
+            let (id, cut) = (&leaving.backend.id, leaving.cut.unwrap_or(0));
+            self.own.registry.remove(id);
+            tracing::info!(backend = %id, cut, "drained");
+            self.own.events.record(What::Drained {
+                backend: id.to_string(),
+                cut,
+            });
+        }
+        let mut lapsed = gone.iter().any(|leaving| leaving.cut.is_some());
+        for leaving in &mut self.leaving {
+            if leaving.until <= now && leaving.cut.is_none() {
+                leaving.cut = Some(leaving.backend.load.in_flight());
+                lapsed = true;
+            }
+        }
+        if lapsed {
+            let mut parts = self.own.publisher.load().parts();
+            parts.lapsed = self.lapsed();
+            self.publish(parts);
+        }
+    }
+
+    /// Removed backends whose requests have had their time.
+    fn lapsed(&self) -> Arc<[Arc<Backend>]> {
+        let lapsed = self.leaving.iter().filter(|leaving| leaving.cut.is_some());
+        lapsed.map(|leaving| leaving.backend.clone()).collect()
+    }
+
+    fn hand_over(&self) -> io::Result<(Handover, Vec<(Role, OwnedFd)>)> {
+        let present = self.own.publisher.load();
+        let now = self.own.epoch.elapsed();
+        let (overlay, found) = self.own.membership.hand_over();
+        let members = present.members.iter();
+        let handover = Handover {
+            overlay,
+            cursor: self.own.cursor.place(),
+            learned: members
+                .map(|member| Learned::of(&member.live, now))
+                .collect(),
+            found: found.iter().map(FoundBackend::of).collect(),
+        };
+        let sockets = self
+            .own
+            .listeners
+            .as_ref()
+            .map(Listeners::share)
+            .transpose()?;
+        Ok((handover, sockets.unwrap_or_default()))
+    }
+}
+
+/// Sockets that are bound and a log that is open, neither in use yet.
+type Resources = (Prepared, Option<Target>);
+
+fn configs(members: &[Member]) -> Vec<BackendConfig> {
+    members.iter().map(|member| member.config.clone()).collect()
+}
+
+fn count_reload(applied: bool) {
+    let result = if applied { "applied" } else { "refused" };
+    metrics::counter!(names::RELOADS, "result" => result).increment(1);
+    metrics::gauge!(names::LAST_RELOAD).set(if applied { 1.0 } else { 0.0 });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Handle, new};
+    use super::super::{Events, Handle, Setup, new};
     use super::*;
-    use crate::config::BackendConfig;
+    use crate::config::{AdminConfig, Discovery, DnsConfig, DnsKind};
+    use crate::listen::{self, Feed, Inherited};
     use crate::snapshot::Published;
+    use crate::strategy;
 
     fn config(ports: &[u16]) -> Config {
         let backends = ports.iter().map(|port| BackendConfig {
@@ -227,18 +492,52 @@ mod tests {
             endpoint: ([127, 0, 0, 1], *port).into(),
             name: format!("w{port}"),
             weight: 1,
+            source: Source::File,
+            drained: false,
         });
         Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: None,
             backends: backends.collect(),
             health: None,
             ..Config::default()
         }
     }
 
-    fn started(ports: &[u16]) -> (Handle, Published) {
-        let (task, handle, published) = new(config(ports));
+    /// A running task, and the other end of what it feeds.
+    struct Running {
+        handle: Handle,
+        published: Published,
+        events: Events,
+        feeds: Vec<Feed>,
+    }
+
+    fn start(config: Config) -> Running {
+        let (listeners, feeds, _) = listen::open(&config, Inherited::default()).unwrap();
+        let (task, handle, published, events) = new(Setup {
+            config,
+            kept: Overlay::default(),
+            handover: None,
+            listeners,
+            log: LogFile::open(None).unwrap(),
+            epoch: std::time::Instant::now(),
+        });
         tokio::spawn(task.run());
-        (handle, published)
+        Running {
+            handle,
+            published,
+            events,
+            feeds,
+        }
+    }
+
+    fn started(ports: &[u16]) -> (Handle, Published) {
+        let running = start(config(ports));
+        (running.handle, running.published)
+    }
+
+    async fn reload(handle: &Handle, config: Config) -> Result<Plan, Refused> {
+        handle.reload(config, Overlay::default()).await.unwrap()
     }
 
     fn pool(published: &Published) -> Vec<String> {
@@ -271,7 +570,7 @@ mod tests {
         let (handle, published) = started(&[1, 2]);
         let before = published.load();
         let in_flight = before.members[0].live.begin();
-        handle.reload(config(&[2, 3])).await.unwrap().unwrap();
+        reload(&handle, config(&[2, 3])).await.unwrap();
         assert_eq!(pool(&published), ["w2", "w3"]);
         assert!(Arc::ptr_eq(
             &before.members[1].live,
@@ -280,7 +579,7 @@ mod tests {
         assert_eq!(before.members[0].live.state.get(), State::Draining);
 
         // One that comes back before it has drained is the same backend, with its request still counted.
-        handle.reload(config(&[1, 2])).await.unwrap().unwrap();
+        reload(&handle, config(&[1, 2])).await.unwrap();
         assert_eq!(published.load().members[0].live.load.in_flight(), 1);
         drop(in_flight);
     }
@@ -288,32 +587,252 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn strategy_set_by_hand_outlives_an_unrelated_reload() {
         let (handle, published) = started(&[1, 2]);
-        handle.set_strategy(strategy::Name::Random).await.unwrap();
-        handle.reload(config(&[1])).await.unwrap().unwrap();
+        let random = Order::Strategy(strategy::Name::Random);
+        handle.obey(random, None).await.unwrap().unwrap();
+        reload(&handle, config(&[1])).await.unwrap();
         assert_eq!(published.load().strategy_name, strategy::Name::Random);
         let named = Config {
             strategy: strategy::Name::Weighted,
             ..config(&[1])
         };
-        handle.reload(named).await.unwrap().unwrap();
+        reload(&handle, named).await.unwrap();
         assert_eq!(published.load().strategy_name, strategy::Name::Weighted);
     }
 
     #[tokio::test(start_paused = true)]
     async fn refused_reload_changes_nothing() {
-        let (handle, published) = started(&[1]);
+        let Running {
+            handle,
+            published,
+            events,
+            ..
+        } = start(config(&[1]));
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let generation = published.load().generation;
-        let listen = ([127, 0, 0, 1], 9).into();
-        assert!(
-            handle
-                .reload(Config {
-                    listen,
-                    ..config(&[2])
-                })
-                .await
-                .unwrap()
-                .is_err()
-        );
+        let mut shards = config(&[2]);
+        shards.runtime.shards += 1;
+        let occupied = Config {
+            listen: taken.local_addr().unwrap(),
+            ..config(&[2])
+        };
+        let mut nowhere = config(&[2]);
+        nowhere.access_log.file = Some("/nowhere/access.log".into());
+        for (refused, why) in [
+            (shards, "`runtime.shards` cannot be changed"),
+            (occupied, "in use by another process"),
+            (nowhere, "cannot open the access log /nowhere/access.log"),
+        ] {
+            let error = reload(&handle, refused).await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
         assert_eq!(published.load().generation, generation);
+        assert_eq!(events.follow(0).0.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn listen_address_moves_and_every_shard_gets_its_socket() {
+        let Running {
+            handle,
+            published,
+            mut feeds,
+            ..
+        } = start(config(&[1]));
+        let before = published.load().listening;
+        for feed in &mut feeds {
+            assert_eq!(feed.try_recv().unwrap().len(), 1);
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let moved = Config {
+            listen: address,
+            admin: Some(AdminConfig {
+                listen: ([127, 0, 0, 1], 0).into(),
+                token: None,
+            }),
+            ..config(&[1])
+        };
+        let plan = reload(&handle, moved).await.unwrap();
+        assert_eq!(plan.listen.unwrap().to, address.to_string());
+        let after = published.load().listening;
+        assert_eq!((before.admin, after.proxy), (None, address));
+        assert!(after.admin.is_some());
+        for feed in &mut feeds {
+            let socket = &feed.try_recv().unwrap()[0];
+            assert_eq!(socket.local_addr().unwrap(), address);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_by_hand_hold_until_the_file_says_something_else() {
+        let (handle, published) = started(&[1, 2]);
+        let first = published.load().members[0].live.id.clone();
+        let obey = async |order: Order| handle.obey(order, None).await.unwrap();
+        let weight = |published: &Published| published.load().members[0].config.weight;
+        obey(Order::Weight(first.clone(), 7)).await.unwrap();
+        assert_eq!(weight(&published), 7);
+        reload(&handle, config(&[1, 2, 3])).await.unwrap();
+        assert_eq!(weight(&published), 7, "the file did not touch it");
+        let mut heavier = config(&[1, 2]);
+        heavier.backends[0].weight = 3;
+        reload(&handle, heavier).await.unwrap();
+        assert_eq!(weight(&published), 3, "the file has the last word");
+
+        obey(Order::Remove(first.clone())).await.unwrap();
+        assert_eq!(pool(&published), ["w2"]);
+        reload(&handle, config(&[1, 2, 4])).await.unwrap();
+        assert_eq!(pool(&published), ["w2", "w4"], "the file still names it");
+        reload(&handle, config(&[2])).await.unwrap();
+        reload(&handle, config(&[1, 2])).await.unwrap();
+        assert_eq!(pool(&published), ["w1", "w2"], "named anew");
+        assert!(matches!(
+            obey(Order::Drain(BackendId::new("127.0.0.1:9".parse().unwrap()))).await,
+            Err(OrderError::UnknownBackend { .. })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drained_backend_is_there_and_not_picked() {
+        let (handle, published) = started(&[1, 2]);
+        let live = published.load().members[0].live.clone();
+        let obey = async |order: Order| handle.obey(order, None).await.unwrap().unwrap();
+        let plan = obey(Order::Drain(live.id.clone())).await;
+        assert_eq!(plan.changed[0].changes, ["drained"]);
+        assert_eq!(pool(&published), ["w2"]);
+        handle.verdict(live.id.clone(), Verdict::Up).await;
+        reload(&handle, config(&[1, 2, 3])).await.unwrap();
+        assert_eq!(pool(&published), ["w2", "w3"]);
+        obey(Order::Enable(live.id.clone())).await;
+        assert_eq!(pool(&published), ["w1", "w2", "w3"]);
+        assert!(Arc::ptr_eq(&live, &published.load().members[0].live));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn removed_backend_that_does_not_finish_lapses() {
+        let Running {
+            handle,
+            mut published,
+            events,
+            ..
+        } = start(config(&[1, 2]));
+        let in_flight = published.load().members[0].live.begin();
+        reload(&handle, config(&[2])).await.unwrap();
+        while published.load().lapsed.is_empty() {
+            assert!(published.changed().await);
+        }
+        assert!(Arc::ptr_eq(
+            &published.load().lapsed[0],
+            in_flight.backend()
+        ));
+        drop(in_flight);
+        while !published.load().lapsed.is_empty() {
+            assert!(published.changed().await);
+        }
+        let (past, _) = events.follow(0);
+        let last = &past.last().unwrap().what;
+        assert!(matches!(last, What::Drained { cut: 1, .. }), "{last:?}");
+    }
+
+    fn found(source: &Source, ports: &[u16]) -> Vec<BackendConfig> {
+        let mut backends = config(ports).backends;
+        for backend in &mut backends {
+            backend.source = source.clone();
+        }
+        backends
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sources_combine_and_keep_what_they_named_while_they_are_away() {
+        let dns = DnsConfig::new("workers".to_owned(), DnsKind::Address { port: 1 });
+        let source = dns.source();
+        let with_dns = |ports: &[u16]| Config {
+            discovery: Discovery {
+                sql: None,
+                dns: vec![dns.clone()],
+            },
+            ..config(ports)
+        };
+        let Running {
+            handle,
+            published,
+            events,
+            ..
+        } = start(with_dns(&[1]));
+        assert!(published.load().sources[0].away.is_some(), "not asked yet");
+        let tell = async |ports: &[u16]| {
+            let found = found(&source, ports);
+            handle.found(source.clone(), found, Vec::new()).await;
+            // Answered in turn, so what was told before has been done.
+            handle.plan(with_dns(&[1])).await.unwrap();
+        };
+        tell(&[1, 2, 3]).await;
+        assert_eq!(pool(&published), ["w1", "w2", "w3"]);
+        let sources = |published: &Published| -> Vec<Source> {
+            let snapshot = published.load();
+            let members = snapshot.members.iter();
+            members.map(|member| member.config.source.clone()).collect()
+        };
+        assert_eq!(
+            sources(&published),
+            [Source::File, source.clone(), source.clone()]
+        );
+        handle.away(source.clone(), "gone".to_owned()).await;
+        handle.away(source.clone(), "gone".to_owned()).await;
+        tell(&[3]).await;
+        assert_eq!(pool(&published), ["w1", "w3"]);
+        let kinds: Vec<bool> = events
+            .follow(0)
+            .0
+            .iter()
+            .map(|event| matches!(event.what, What::SourceAway { .. }))
+            .collect();
+        assert_eq!(kinds.iter().filter(|away| **away).count(), 1, "said once");
+        reload(&handle, config(&[1])).await.unwrap();
+        assert_eq!(pool(&published), ["w1"], "the source is configured no more");
+        tell(&[9]).await;
+        assert_eq!(pool(&published), ["w1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn next_process_goes_on_where_this_one_stops() {
+        let Running {
+            handle, published, ..
+        } = start(config(&[1, 2, 3]));
+        let snapshot = published.load();
+        let id = |place: usize| snapshot.members[place].live.id.clone();
+        handle.verdict(id(1), Verdict::Down).await;
+        handle
+            .obey(Order::Weight(id(0), 9), None)
+            .await
+            .unwrap()
+            .unwrap();
+        handle
+            .obey(Order::Remove(id(2)), None)
+            .await
+            .unwrap()
+            .unwrap();
+        let (handover, sockets) = handle.hand_over().await.unwrap().unwrap();
+        assert_eq!(sockets.len(), snapshot.config.runtime.shards);
+        let written = serde_json::to_string(&handover).unwrap();
+
+        let mut config = config(&[1, 2, 3]);
+        config.health = Some(crate::config::HealthConfig::default());
+        let (listeners, _feeds, _) = listen::open(&config, Inherited::default()).unwrap();
+        let (_task, _handle, published, _) = new(Setup {
+            config,
+            kept: Overlay::default(),
+            handover: Some(serde_json::from_str(&written).unwrap()),
+            listeners,
+            log: LogFile::open(None).unwrap(),
+            epoch: std::time::Instant::now(),
+        });
+        let next = published.load();
+        let states: Vec<State> = next
+            .members
+            .iter()
+            .map(|member| member.live.state.get())
+            .collect();
+        assert_eq!(states, [State::Healthy, State::Unhealthy]);
+        assert_eq!(next.members[0].config.weight, 9);
     }
 }

@@ -37,17 +37,15 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
             })
         };
         running.retain(|id, (target, live, task)| {
-            let stays = snapshot.members.iter().any(|member| {
-                member.live.id == *id
-                    && Arc::ptr_eq(&member.live, live)
-                    && wanted(member).as_ref() == Some(target)
+            let stays = snapshot.member(id).is_some_and(|member| {
+                Arc::ptr_eq(&member.live, live) && wanted(member).as_ref() == Some(target)
             });
             if !stays {
                 task.abort();
             }
             stays
         });
-        for member in &snapshot.members {
+        for member in snapshot.members.iter() {
             if let (false, Some(target)) = (running.contains_key(&member.live.id), wanted(member)) {
                 let (live, control) = (member.live.clone(), control.clone());
                 let task = tasks.spawn(watch(

@@ -1,25 +1,18 @@
-//! The access log: one line a request, written by a thread of its own so that a slow disk never slows a request.
+//! The access log: what is remembered of a request, and the line that it becomes.
 //!
-//! A shard formats the line and hands it over without waiting; when the writer is behind by [`QUEUE`] lines, further ones
-//! are dropped and counted. Query strings are left out and credentials never read: a log is the first thing that leaks.
+//! A shard formats the line and hands it to [`crate::log_file`]. Query strings are left out and credentials never read: a log
+//! is the first thing that leaks.
 
 use super::forward::Ended;
 use super::headers::RequestId;
 use super::retry::Attempts;
-use crate::config::{AccessLog, AccessLogFormat};
+use crate::config::AccessLogFormat;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
+use crate::timestamp::rfc3339;
 use serde::Serialize;
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Lines that may wait for the writer.
-const QUEUE: usize = 8192;
+use std::time::{Duration, SystemTime};
 
 /// What is remembered of a request that will be logged.
 #[derive(Debug)]
@@ -137,100 +130,16 @@ impl Line<'_> {
     }
 }
 
-/// `2026-11-21T06:44:12.123456Z`, by Howard Hinnant's days-to-civil algorithm.
-fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_micros()
-    )
-}
-
-/// Where shards hand over their lines.
-#[derive(Clone, Debug)]
-pub(crate) struct AccessLogWriter {
-    lines: SyncSender<Vec<u8>>,
-    format: AccessLogFormat,
-    dropped: Arc<AtomicU64>,
-}
-
-impl AccessLogWriter {
-    pub(super) fn write(&self, entry: &Entry, finish: &Finish<'_>) {
-        let line = line(entry, finish);
-        let bytes = match self.format {
-            AccessLogFormat::Text => line.text().into_bytes(),
-            AccessLogFormat::Json => {
-                // Plain strings and numbers always serialize.
-                let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
-                bytes.push(b'\n');
-                bytes
-            }
-        };
-        if self.lines.try_send(bytes).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Counts the lines that were dropped because the writer was behind.
-    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
-        self.dropped.clone()
-    }
-}
-
-/// Opens the log and starts its writer, which ends when the last [`AccessLogWriter`] is dropped.
-pub(crate) fn open(config: &AccessLog) -> io::Result<AccessLogWriter> {
-    let sink: Box<dyn Write + Send> = match &config.file {
-        Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-        None => Box::new(io::stdout()),
-    };
-    let (lines, queue) = sync_channel(QUEUE);
-    std::thread::Builder::new()
-        .name("access-log".to_owned())
-        .spawn(move || write_lines(&queue, sink))?;
-    Ok(AccessLogWriter {
-        lines,
-        format: config.format,
-        dropped: Arc::default(),
-    })
-}
-
-/// Writes what is queued, flushing whenever the queue is empty. A failed write (a full disk) is said once, and the log goes
-/// on when there is room again.
-fn write_lines(queue: &Receiver<Vec<u8>>, sink: Box<dyn Write + Send>) {
-    let mut sink = BufWriter::with_capacity(64 << 10, sink);
-    let mut failing = false;
-    while let Ok(line) = queue.recv() {
-        let mut written = sink.write_all(&line);
-        while let Ok(line) = queue.try_recv() {
-            written = written.and_then(|()| sink.write_all(&line));
-        }
-        match written.and_then(|()| sink.flush()) {
-            Ok(()) if failing => {
-                failing = false;
-                tracing::info!("the access log is written again");
-            }
-            Err(error) if !failing => {
-                failing = true;
-                tracing::warn!(%error, "the access log cannot be written");
-            }
-            _ => {}
+/// One line, as `format` has it, with its line feed.
+pub(super) fn write(format: AccessLogFormat, entry: &Entry, finish: &Finish<'_>) -> Vec<u8> {
+    let line = line(entry, finish);
+    match format {
+        AccessLogFormat::Text => line.text().into_bytes(),
+        AccessLogFormat::Json => {
+            // Plain strings and numbers always serialize.
+            let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+            bytes.push(b'\n');
+            bytes
         }
     }
 }
@@ -238,14 +147,6 @@ fn write_lines(queue: &Receiver<Vec<u8>>, sink: Box<dyn Write + Send>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_is_written_as_rfc_3339() {
-        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000Z");
-        assert_eq!(at(1_795_243_452), "2026-11-21T06:44:12.000000Z");
-    }
 
     #[test]
     fn trace_id_is_read_from_a_well_formed_traceparent_only() {

@@ -47,6 +47,10 @@ struct Wheel {
 struct Slot {
     /// When to fire; `NOWHERE` while unset.
     due: Tick,
+    /// No later than this, whatever the phase: the request's total.
+    cap: Tick,
+    /// Whom the connection waits for, in its owner's terms; 0 is nobody.
+    tag: usize,
     /// The bucket that will look at this slot next.
     placed: Tick,
     waker: Option<Waker>,
@@ -75,13 +79,14 @@ impl Timers {
         }
         let key = slots.insert(Slot {
             due: NOWHERE,
+            cap: NOWHERE,
+            tag: 0,
             placed: NOWHERE,
             waker: None,
         });
         Deadline {
             timers: self.clone(),
             key,
-            cap: Cell::new(NOWHERE),
         }
     }
 
@@ -115,6 +120,18 @@ impl Timers {
         // After a long halt each bucket is looked at once.
         for tick in from.max(now.saturating_sub(BUCKETS)) + 1..=now {
             self.wheel.borrow_mut().look_at(tick, now);
+        }
+    }
+
+    /// Has every deadline with this tag fire now, and until its cap is lifted whenever it is set again.
+    pub(crate) fn expire(&self, tag: usize) {
+        let mut wheel = self.wheel.borrow_mut();
+        for (_, slot) in &mut wheel.slots {
+            if slot.tag == tag {
+                slot.cap = 0;
+                slot.due = 0;
+                slot.wake();
+            }
         }
     }
 
@@ -169,26 +186,29 @@ impl Slot {
 pub(crate) struct Deadline {
     timers: Rc<Timers>,
     key: usize,
-    /// No later than this, whatever the phase: the request's total.
-    cap: Cell<Tick>,
 }
 
 impl Deadline {
     /// `after` from now, or at the cap if that is sooner.
     pub(crate) fn set(&self, after: Duration) {
-        let due = self.tick_after(after).min(self.cap.get());
+        let due = self.tick_after(after);
         let mut wheel = self.timers.wheel.borrow_mut();
         let slot = &mut wheel.slots[self.key];
-        slot.due = due;
-        if due < slot.placed {
+        slot.due = due.min(slot.cap);
+        if slot.due < slot.placed {
             wheel.place(self.key, self.timers.now.get());
         }
     }
 
     /// Bounds all later [`Self::set`] until the cap is lifted.
     pub(crate) fn cap(&self, after: Option<Duration>) {
-        self.cap
-            .set(after.map_or(NOWHERE, |after| self.tick_after(after)));
+        let cap = after.map_or(NOWHERE, |after| self.tick_after(after));
+        self.timers.wheel.borrow_mut().slots[self.key].cap = cap;
+    }
+
+    /// Whom the connection waits for from now on, for [`Timers::expire`]; 0 is nobody.
+    pub(crate) fn tag(&self, tag: usize) {
+        self.timers.wheel.borrow_mut().slots[self.key].tag = tag;
     }
 
     /// Rounded up, and one more because the wheel's present may lag the clock by a tick.

@@ -36,18 +36,26 @@ pub(super) struct Client {
     /// A request was read and its answer has not ended: if the connection goes now, it must not look complete.
     pub(super) owes_answer: bool,
     peer: SocketAddr,
+    /// Where it found us.
+    local: SocketAddr,
     /// Made for the configuration that it was last used with.
     forwarding: Option<(Arc<Config>, Forwarding)>,
 }
 
 impl Client {
-    fn new(stream: TcpStream, peer: SocketAddr, shard: &Shard) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        shard: &Shard,
+    ) -> Self {
         Client {
             stream,
             buffer: Buffer::default(),
             deadline: shard.timers.deadline(),
             owes_answer: false,
             peer,
+            local,
             forwarding: None,
         }
     }
@@ -80,13 +88,7 @@ enum Arrival {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shard: Rc<Shard>,
-    _open: OpenConnection,
-) {
-    let mut client = Client::new(stream, peer, &shard);
+pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConnection) {
     let mut first = true;
     loop {
         let next = match arrival(&mut client, &shard, first).await {
@@ -112,13 +114,7 @@ pub(super) async fn serve(
 }
 
 /// Tells a client that there is no room for it, without reading its request.
-pub(super) async fn turn_away(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shard: Rc<Shard>,
-    _open: OpenConnection,
-) {
-    let mut client = Client::new(stream, peer, &shard);
+pub(super) async fn turn_away(mut client: Client, shard: Rc<Shard>, _open: OpenConnection) {
     if refuse(&mut client, Reason::TooManyConnections, &shard).await == Next::Linger {
         linger(&mut client).await;
     }
@@ -225,7 +221,7 @@ fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Req
     let forwarding = match &mut client.forwarding {
         Some((made_for, forwarding)) if Arc::ptr_eq(made_for, config) => forwarding,
         stale => {
-            let forwarding = Forwarding::new(client.peer, shard.local, &config.headers);
+            let forwarding = Forwarding::new(client.peer, client.local, &config.headers);
             &mut stale.insert((config.clone(), forwarding)).1
         }
     };
@@ -236,7 +232,7 @@ fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Req
         forwarding,
         &config.headers,
         &id,
-        || shard.local.to_string(),
+        || client.local.to_string(),
         &mut outbound,
     );
     let request = Request {

@@ -17,6 +17,7 @@ use super::upstream::{ConnectError, Upstream};
 use crate::http1::Version;
 use crate::http1::framing::Framing;
 use crate::stats::ShardStats;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A request that was read and checked; its body is still in the client's buffer and socket.
@@ -144,6 +145,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         }
     };
     client.deadline.cap(None);
+    client.deadline.tag(0);
     if let (Some(length), true) = (whole, relay.release()) {
         client.buffer.consume(length);
     }
@@ -177,6 +179,7 @@ async fn attempt(
     let config = &view.snapshot.config;
     // Rides along until the last byte has left.
     let _in_flight = upstream.backend.begin();
+    client.deadline.tag(Arc::as_ptr(&upstream.backend).addr());
     let began = if attempts.is_first() {
         request.started
     } else {

@@ -17,5 +17,4 @@ mod retry;
 mod shard;
 mod upstream;
 
-pub(crate) use access_log::open as open_access_log;
 pub(crate) use shard::{Shared, run};

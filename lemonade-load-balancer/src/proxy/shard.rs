@@ -3,10 +3,10 @@
 //! Shards share nothing on a request's way but the published snapshot, the backends' load and the rotation's cursor, all
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
-use super::access_log::{AccessLogWriter, Entry, Finish};
+use super::access_log::{self, Entry, Finish};
 use super::buffer;
 use super::deadline::Timers;
-use super::downstream;
+use super::downstream::{self, Client};
 use super::forward::{Ended, Failure, Request};
 use super::headers::{RequestId, RequestIds};
 use super::reply::Reason;
@@ -19,6 +19,8 @@ use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
 use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
+use crate::listen::Feed;
+use crate::log_file::LogWriter;
 use crate::snapshot::{Published, Snapshot};
 use crate::stats::{Outcome, RequestStats, ShardStats};
 use crate::strategy::PickContext;
@@ -31,7 +33,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 /// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// Client connections open in the whole process.
     pub(crate) connections: Arc<AtomicU32>,
-    pub(crate) access_log: AccessLogWriter,
+    pub(crate) access_log: LogWriter,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
 }
@@ -81,8 +84,6 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Shard {
     index: usize,
-    /// Where it listens.
-    pub(super) local: SocketAddr,
     pub(super) timers: Rc<Timers>,
     shared: Shared,
     stats: Arc<RequestStats>,
@@ -120,26 +121,19 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Runs one shard on the present thread's runtime until it has drained, or the drain is over.
+/// Runs one shard on the present thread's runtime until it has drained, or the drain is over. It serves the sockets that it
+/// is fed, and begins to drain when it is fed none.
 ///
 /// All its work is done in spawned tasks: a wake-up of the runtime's main future costs a write to an `eventfd`, one of a
 /// task does not.
-pub(crate) async fn run(
-    index: usize,
-    listener: TcpListener,
-    stats: Arc<RequestStats>,
-    shared: Shared,
-) {
-    let Ok(local) = listener.local_addr() else {
-        return;
-    };
+pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shared: Shared) {
     let mut drain = shared.drain.clone();
-    let shard = Rc::new(Shard::new(index, local, stats, shared));
+    let shard = Rc::new(Shard::new(index, stats, shared));
     let timers = shard.timers.clone();
     tokio::task::spawn_local(async move { timers.run().await });
     let sweeper = shard.clone();
     tokio::task::spawn_local(async move { sweeper.sweep().await });
-    let served = tokio::task::spawn_local(serve(shard, listener));
+    let served = tokio::task::spawn_local(serve(shard, feed));
     tokio::select! {
         served = served => {
             if let Err(error) = served {
@@ -150,14 +144,24 @@ pub(crate) async fn run(
     }
 }
 
-/// Accepts until the drain, then waits for the last connection to close.
-async fn serve(shard: Rc<Shard>, listener: TcpListener) {
-    let mut drain = shard.shared.drain.clone();
-    tokio::select! {
-        () = accept(&shard, &listener) => {}
-        () = drain.reached(Phase::Draining) => {}
+/// Accepts on whatever sockets there are, until there are none; then waits for the last connection to close.
+async fn serve(shard: Rc<Shard>, mut feed: Feed) {
+    let mut accepting = JoinSet::new();
+    let mut present = watch::Sender::new(());
+    while let Some(sockets) = feed.recv().await {
+        let draining = sockets.is_empty();
+        // The new ones are served before the old ones are let go.
+        let next = watch::Sender::new(());
+        for socket in sockets {
+            accepting.spawn_local(serve_socket(shard.clone(), socket, next.subscribe()));
+        }
+        drop(std::mem::replace(&mut present, next));
+        if draining {
+            break;
+        }
     }
-    accept_queued(&shard, listener);
+    drop(present);
+    while accepting.join_next().await.is_some() {}
     shard.draining.set(true);
     shard.timers.wake_all();
     while shard.open.get() > 0 {
@@ -165,10 +169,30 @@ async fn serve(shard: Rc<Shard>, listener: TcpListener) {
     }
 }
 
-async fn accept(shard: &Rc<Shard>, listener: &TcpListener) {
+/// Accepts on one socket until the other end of `present` is dropped.
+async fn serve_socket(
+    shard: Rc<Shard>,
+    socket: std::net::TcpListener,
+    mut present: watch::Receiver<()>,
+) {
+    let listener = socket
+        .local_addr()
+        .and_then(|local| Ok((TcpListener::from_std(socket)?, local)));
+    let (listener, local) = match listener {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
+    };
+    tokio::select! {
+        () = accept(&shard, &listener, local) => {}
+        _ = present.changed() => {}
+    }
+    accept_queued(&shard, listener, local);
+}
+
+async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(shard, stream, peer),
+            Ok((stream, peer)) => admit(shard, stream, peer, local),
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(%error, "cannot accept connections: raise the limit on open files (ulimit -n)");
                 tokio::time::sleep(EXHAUSTION_PAUSE).await;
@@ -180,7 +204,7 @@ async fn accept(shard: &Rc<Shard>, listener: &TcpListener) {
 }
 
 /// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
-fn accept_queued(shard: &Rc<Shard>, listener: TcpListener) {
+fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
@@ -189,27 +213,30 @@ fn accept_queued(shard: &Rc<Shard>, listener: TcpListener) {
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         match ready {
-            Ok(stream) => admit(shard, stream, peer),
+            Ok(stream) => admit(shard, stream, peer, local),
             Err(error) => tracing::debug!(%error, "accepting a connection failed"),
         }
     }
 }
 
-fn admit(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
+/// `local`: where the client found us.
+fn admit(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
     ShardStats::count(&shard.stats.connections);
     let limit = shard.view().snapshot.config.limits.max_connections;
     let open = shard.shared.connections.fetch_add(1, Relaxed);
     let guard = OpenConnection::new(shard);
     if open < limit {
-        tokio::task::spawn_local(downstream::serve(stream, peer, shard.clone(), guard));
+        let client = Client::new(stream, peer, local, shard);
+        tokio::task::spawn_local(downstream::serve(client, shard.clone(), guard));
     } else {
         ShardStats::count(&shard.stats.turned_away);
-        tokio::task::spawn_local(downstream::turn_away(stream, peer, shard.clone(), guard));
+        let client = Client::new(stream, peer, local, shard);
+        tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), guard));
     }
 }
 
 impl Shard {
-    fn new(index: usize, local: SocketAddr, stats: Arc<RequestStats>, shared: Shared) -> Self {
+    fn new(index: usize, stats: Arc<RequestStats>, shared: Shared) -> Self {
         let mut rng = fastrand::Rng::new();
         let snapshot = shared.published.load();
         let ids = RequestIds::new(&mut rng);
@@ -219,7 +246,6 @@ impl Shard {
         };
         let shard = Shard {
             index,
-            local,
             timers: Timers::new(),
             stats,
             cache: RefCell::new(shared.published.cache()),
@@ -251,7 +277,7 @@ impl Shard {
     fn renew_view(&self, snapshot: Arc<Snapshot>) {
         let mut known = self.upstreams.borrow_mut();
         let mut kept = HashMap::with_capacity(snapshot.members.len());
-        for member in &snapshot.members {
+        for member in snapshot.members.iter() {
             let upstream = known
                 .remove(&member.live.id)
                 .filter(|upstream| {
@@ -290,6 +316,9 @@ impl Shard {
             self.view();
             for upstream in self.upstreams.borrow().values() {
                 upstream.sweep(now);
+            }
+            for backend in self.view.borrow().snapshot.lapsed.iter() {
+                self.timers.expire(Arc::as_ptr(backend).addr());
             }
         }
     }
@@ -397,7 +426,10 @@ impl Shard {
             total,
             bytes_in,
         };
-        self.shared.access_log.write(&entry, &finish);
+        let format = view.snapshot.config.access_log.format;
+        self.shared
+            .access_log
+            .write(access_log::write(format, &entry, &finish));
     }
 
     /// Records a connection whose request was refused before it was read.

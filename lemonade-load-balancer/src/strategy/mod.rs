@@ -94,6 +94,16 @@ pub trait Strategy: fmt::Debug + Send + Sync {
 pub struct Cursor(AtomicUsize);
 
 impl Cursor {
+    /// A rotation that goes on from `place`.
+    pub fn at(place: usize) -> Self {
+        Cursor(AtomicUsize::new(place))
+    }
+
+    /// The place that the next caller gets.
+    pub fn place(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
     /// The present place; the next caller gets the one after it.
     pub fn advance(&self) -> usize {
         self.0.fetch_add(1, Relaxed)
@@ -149,6 +159,19 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        word.parse().map_err(serde::de::Error::custom)
     }
 }
 

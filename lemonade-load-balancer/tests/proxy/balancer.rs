@@ -1,9 +1,7 @@
 //! A balancer in the test's own process, on free ports.
 
-use lemonade_config::Environment;
-use lemonade_load_balancer::app::App;
-use lemonade_load_balancer::config::{Config, Overrides, load};
-use lemonade_load_balancer::config_watch::Source;
+use lemonade_load_balancer::app::{App, Start};
+use lemonade_load_balancer::config::Inputs;
 use lemonade_test::{Client, Message, Origin, until};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,16 +40,20 @@ impl Balancer {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("load-balancer.yaml");
         std::fs::write(&path, text).unwrap();
-        let (environment, overrides) = (Environment::default(), Overrides::default());
-        let config: Config = load(Some(&path), &environment, &overrides)
-            .unwrap_or_else(|faults| panic!("{faults}"))
-            .config;
-        let source = Source {
-            path: path.clone(),
-            environment,
-            overrides,
+        let mut inputs = Inputs {
+            path: Some(path.clone()),
+            ..Inputs::default()
         };
-        let app = App::start(config, watched.then_some(source)).unwrap();
+        let loaded = inputs.load().unwrap_or_else(|faults| panic!("{faults}"));
+        if !watched {
+            inputs.path = None;
+        }
+        let app = App::start(Start {
+            config: loaded.config,
+            inputs,
+            ..Start::default()
+        })
+        .unwrap();
         Balancer {
             app,
             file: path,

@@ -2,11 +2,13 @@
 //!
 //! Reports every fault at once. Precedence: flag > environment > file > default.
 
+mod discovery;
+
 use super::overrides::Overrides;
-use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth};
+use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth, RawProbe};
 use super::{
-    AccessLog, AccessLogFormat, BackendConfig, Config, HealthConfig, MAX_RETRIES, Network, Probe,
-    Timeouts,
+    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, HealthConfig, MAX_RETRIES,
+    Network, Probe, Secret, Source, Timeouts, WEIGHTS,
 };
 use crate::backend::BackendId;
 use crate::http1;
@@ -39,15 +41,26 @@ pub fn load(
         Some(path) => Document::load(path, environment)?,
         None => Document::empty("environment"),
     };
+    check(&document, environment, overrides)
+}
+
+/// The same for a file that has been read.
+pub fn check(
+    document: &Document,
+    environment: &Environment,
+    overrides: &Overrides,
+) -> Result<Loaded, Faults> {
     let (raw, faults) = document.decode::<Raw>();
     let mut check = Check {
-        document: &document,
+        document,
+        environment,
         faults,
         warnings: Vec::new(),
     };
     let mut config = check.config(raw.unwrap_or_default());
     check.environment(environment, &mut config);
     check.overrides(overrides, &mut config);
+    check.database_of_environment(&mut config);
     check.whole(&config);
     Faults::check(check.faults)?;
     Ok(Loaded {
@@ -59,6 +72,7 @@ pub fn load(
 /// A check under way: what it has found so far.
 pub(super) struct Check<'d> {
     document: &'d Document,
+    environment: &'d Environment,
     pub(super) faults: Vec<Fault>,
     warnings: Vec<String>,
 }
@@ -105,11 +119,10 @@ impl Check<'_> {
             .iter()
             .filter_map(|network| self.network(network))
             .collect();
+        config.discovery = self.discovery(raw.discovery);
         config.admin = match raw.admin {
             Some(Switch::Off) => None,
-            Some(Switch::Set(ShortOr(RawAdmin {
-                listen: Some(listen),
-            }))) => self.admin("admin", &listen),
+            Some(Switch::Set(raw)) => Some(self.admin(raw.0)),
             _ => config.admin,
         };
         config.access_log = access_log(raw.access_log);
@@ -127,11 +140,10 @@ impl Check<'_> {
             ("slow_start", raw.slow_start.is_some()),
             ("panic_threshold", raw.panic_threshold.is_some()),
             ("engine", raw.engine.is_some()),
-            ("discovery", raw.discovery.is_some()),
             ("timeouts.queue", raw.timeouts.queue.is_some()),
             (
                 "retries.on",
-                retries.is_some_and(|retries| retries.on.is_some()),
+                retries.is_some_and(|retries| !retries.on.0.is_empty()),
             ),
             (
                 "retries.budget",
@@ -182,17 +194,18 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self, path: &str, listen: &ListenAddress) -> Option<SocketAddr> {
-        let address = self.listen(path, listen)?;
-        if !address.ip().is_loopback() {
-            let problem = "the admin listener must be on a loopback address in this release: it has no token yet";
-            self.faults.push(
-                self.document
-                    .fault(path, problem)
-                    .help("write 127.0.0.1 or [::1]"),
-            );
+    fn admin(&mut self, raw: RawAdmin) -> AdminConfig {
+        let mut admin = AdminConfig::default();
+        if let Some(listen) = raw.listen {
+            admin.listen = self.listen("admin", &listen).unwrap_or(admin.listen);
         }
-        Some(address)
+        admin.token = raw.token.map(Secret::new);
+        if let Some(token) = &admin.token
+            && let Err(problem) = check_token(token)
+        {
+            self.fault("admin.token", problem);
+        }
+        admin
     }
 
     fn backends(&mut self, raw: Vec<Located<ShortOr<RawBackend>>>) -> Vec<BackendConfig> {
@@ -202,7 +215,7 @@ impl Check<'_> {
     }
 
     fn backend(&mut self, path: &str, raw: RawBackend) -> Option<BackendConfig> {
-        let weight = self.within(&format!("{path}.weight"), raw.weight, 1..=65_535, 1);
+        let weight = self.within(&format!("{path}.weight"), raw.weight, WEIGHTS, 1);
         let Some(address) = raw.address else {
             self.faults.push(
                 self.document
@@ -227,6 +240,8 @@ impl Check<'_> {
             endpoint,
             name,
             weight,
+            source: Source::File,
+            drained: false,
         })
     }
 
@@ -284,10 +299,15 @@ impl Check<'_> {
                 "expected `checking`, the only initial state in this release",
             );
         }
-        let probe = match (raw.tcp, raw.path) {
-            (true, _) => Probe::Tcp,
-            (false, Some(path)) => Probe::Http { path },
-            (false, None) => default.probe,
+        let probe = match (raw.probe, raw.path) {
+            (Some(RawProbe::Tcp), path) => {
+                if path.is_some() {
+                    self.fault("health.path", "a tcp probe asks for no path");
+                }
+                Probe::Tcp
+            }
+            (_, Some(path)) => Probe::Http { path },
+            (_, None) => default.probe,
         };
         let interval = raw
             .interval
@@ -460,13 +480,12 @@ impl Check<'_> {
 
     /// What only the whole can tell.
     fn whole(&mut self, config: &Config) {
-        if config.backends.is_empty() && self.faults.is_empty() {
+        if config.backends.is_empty() && config.discovery.is_empty() && self.faults.is_empty() {
             let fault = self.document.fault(
                 "backends",
                 "there are no backends, so there is nothing to balance",
             );
-            let help =
-                "write `backends: [\"127.0.0.1:50510\"]`, or set LEMONADE_LB_BACKEND_ADDRESSES";
+            let help = "write `backends: [\"127.0.0.1:50510\"]` or `discovery: …`, or set LEMONADE_LB_BACKEND_ADDRESSES or DATABASE_URL";
             self.faults.push(fault.help(help));
         }
         let mut ids = HashMap::new();
@@ -492,15 +511,32 @@ impl Check<'_> {
                 );
             }
         }
-        if config
-            .admin
-            .is_some_and(|admin| admin == config.listen && admin.port() != 0)
-        {
+        let Some(admin) = &config.admin else { return };
+        if admin.listen == config.listen && config.listen.port() != 0 {
             self.fault(
                 "admin",
                 "the admin listener and the balancer cannot share an address",
             );
         }
+        if !admin.listen.ip().is_loopback() && admin.token.is_none() {
+            let problem = format!(
+                "`{}` can be reached from other machines, so it needs a token",
+                admin.listen
+            );
+            let help = "write `admin: { listen: …, token: \"${LEMONADE_ADMIN_TOKEN}\" }`, set LEMONADE_ADMIN_TOKEN, or listen on 127.0.0.1";
+            self.faults
+                .push(self.document.fault("admin", problem).help(help));
+        }
+    }
+}
+
+/// A token that is short is guessed, and one that no header can carry opens nothing.
+pub(super) fn check_token(token: &Secret) -> Result<(), &'static str> {
+    let text = token.expose();
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match (16..=512).contains(&text.len()) && plain {
+        true => Ok(()),
+        false => Err("expected 16 to 512 visible ASCII characters (`openssl rand -hex 32`)"),
     }
 }
 
@@ -673,7 +709,12 @@ mod tests {
             found.contains("own address") && found.contains("already backends[1]"),
             "{found}"
         );
-        assert!(faults("backends: [\"127.0.0.1:2\"]\nadmin: 0.0.0.0:1\n").contains("loopback"));
+        assert!(
+            faults("backends: [\"127.0.0.1:2\"]\nadmin: 0.0.0.0:1\n").contains("needs a token")
+        );
+        assert!(
+            faults("backends: [\"127.0.0.1:2\"]\nadmin: {token: short}\n").contains("16 to 512")
+        );
         assert!(faults("backends: [\"no-such-host.invalid:2\"]\n").contains("does not resolve"));
         assert!(
             faults("strategy: lest_connections\nbackends: [\"a:1\"]\n")

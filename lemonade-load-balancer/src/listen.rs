@@ -1,0 +1,398 @@
+//! The sockets that the process listens on: bound before anything depends on them, handed to whoever serves them, and let
+//! go without losing a connection.
+//!
+//! Owned by the control task. A move to another address is bound first ([`Listeners::prepare`]), so that a failure changes
+//! nothing, and handed over after the rest of the change is published ([`Listeners::commit`]). Sockets may also come from
+//! outside: from systemd, or from the process that this one replaces ([`Inherited`]).
+
+use crate::config::Config;
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use thiserror::Error;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Connections that the kernel completes before they are accepted, per shard (capped by `net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// What serves the sockets gets them here: from each message on, these and no others. No socket: nothing to serve.
+/// What is queued on those it had is to be accepted still, for in their clients' eyes it was.
+pub(crate) type Feed = UnboundedReceiver<Vec<TcpListener>>;
+
+/// An address cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {}", explain(.cause))]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    pub cause: io::Error,
+}
+
+fn explain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address".to_owned()
+        }
+        _ => cause.to_string(),
+    }
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Clients connect to it.
+    Proxy,
+    /// The admin API.
+    Admin,
+}
+
+impl Role {
+    /// The name that goes with a socket from process to process (`LISTEN_FDNAMES`; systemd's `FileDescriptorName=`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Proxy => "proxy",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// Listening sockets that somebody else has bound for us.
+#[derive(Debug, Default)]
+pub struct Inherited(pub Vec<InheritedSocket>);
+
+/// One of them.
+#[derive(Debug)]
+pub struct InheritedSocket {
+    /// What it was called: a [`Role::name`], or whatever the giver calls it.
+    pub name: String,
+    /// The socket.
+    pub listener: TcpListener,
+}
+
+impl Inherited {
+    /// Takes out the sockets for `role`: those of that name, or else those bound to the configured address.
+    fn take(&mut self, role: Role, configured: SocketAddr) -> Vec<TcpListener> {
+        let is_bound_there = |socket: &InheritedSocket| {
+            let other = [Role::Proxy, Role::Admin]
+                .iter()
+                .any(|other| *other != role && socket.name == other.name());
+            !other
+                && socket
+                    .listener
+                    .local_addr()
+                    .is_ok_and(|address| address == configured)
+        };
+        let named = |socket: &InheritedSocket| {
+            socket.name == role.name()
+                && socket
+                    .listener
+                    .local_addr()
+                    .is_ok_and(|address| serves(address, configured))
+        };
+        let mut taken: Vec<_> = self
+            .0
+            .extract_if(.., |socket| named(socket) || is_bound_there(socket))
+            .collect();
+        taken.drain(..).map(|socket| socket.listener).collect()
+    }
+
+    /// Says which sockets nobody wants; they are closed.
+    fn refuse_rest(self) {
+        for socket in self.0 {
+            let address = socket.listener.local_addr().ok();
+            tracing::warn!(
+                name = socket.name,
+                address = address.map(tracing::field::display),
+                "closing an inherited socket: neither `listen` nor `admin` is its address"
+            );
+        }
+    }
+}
+
+/// A socket bound to `address` is what `configured` asks for; a configured port 0 is any.
+fn serves(address: SocketAddr, configured: SocketAddr) -> bool {
+    address == configured || (configured.port() == 0 && address.ip() == configured.ip())
+}
+
+/// Where the process listens, with the ports that the kernel chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Where clients connect.
+    pub proxy: SocketAddr,
+    /// Where the admin API is.
+    pub admin: Option<SocketAddr>,
+}
+
+/// The sockets of one role, and what their address was asked for.
+#[derive(Debug)]
+struct Group {
+    asked: SocketAddr,
+    address: SocketAddr,
+    sockets: Vec<TcpListener>,
+}
+
+/// Owns the sockets. Dropping it does not close those that were handed over.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    proxy: Group,
+    admin: Option<Group>,
+    shards: Vec<UnboundedSender<Vec<TcpListener>>>,
+    admin_feed: UnboundedSender<Vec<TcpListener>>,
+}
+
+/// Sockets that are bound and not yet in use, with what each server is to get of them. Dropping it lets them go again.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    proxy: Option<(Group, Vec<Vec<TcpListener>>)>,
+    /// Without a group, the admin listener is to close.
+    admin: Option<(Option<Group>, Vec<TcpListener>)>,
+}
+
+/// The sockets for `config`, and the feeds from which the shards and the admin service get them.
+pub(crate) fn open(
+    config: &Config,
+    mut inherited: Inherited,
+) -> Result<(Listeners, Vec<Feed>, Feed), ListenError> {
+    let proxy = Group::open(Role::Proxy, config.listen, config, &mut inherited)?;
+    let admin = config
+        .admin
+        .as_ref()
+        .map(|admin| Group::open(Role::Admin, admin.listen, config, &mut inherited))
+        .transpose()?;
+    inherited.refuse_rest();
+    let (shards, feeds) = (0..config.runtime.shards)
+        .map(|_| unbounded_channel())
+        .unzip();
+    let (admin_feed, admin_receiver) = unbounded_channel();
+    let listeners = Listeners {
+        proxy,
+        admin,
+        shards,
+        admin_feed,
+    };
+    listeners.feed_shards(listeners.proxy.shares(config.runtime.shards)?);
+    listeners.feed_admin(shares_of(listeners.admin.as_ref())?);
+    Ok((listeners, feeds, admin_receiver))
+}
+
+impl Prepared {
+    /// Where the process will listen, which listens at `present`.
+    pub(crate) fn listening(&self, present: Listening) -> Listening {
+        let (proxy, admin) = (self.proxy.as_ref(), self.admin.as_ref());
+        Listening {
+            proxy: proxy.map_or(present.proxy, |(group, _)| group.address),
+            admin: admin.map_or(present.admin, |(group, _)| {
+                group.as_ref().map(|group| group.address)
+            }),
+        }
+    }
+}
+
+impl Listeners {
+    pub(crate) fn listening(&self) -> Listening {
+        Listening {
+            proxy: self.proxy.address,
+            admin: self.admin.as_ref().map(|group| group.address),
+        }
+    }
+
+    /// Binds what `config` asks for and is not there yet.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Prepared, ListenError> {
+        let mut prepared = Prepared::default();
+        if config.listen != self.proxy.asked {
+            let shards = self.shards.len();
+            let group = Group::bind(config.listen, shards, Some(&self.proxy))?;
+            let shares = group.shares(shards)?;
+            prepared.proxy = Some((group, shares));
+        }
+        let asked = config.admin.as_ref().map(|admin| admin.listen);
+        if asked != self.admin.as_ref().map(|group| group.asked) {
+            let bound = asked.map(|address| Group::bind(address, 1, self.admin.as_ref()));
+            let group = bound.transpose()?;
+            let shares = shares_of(group.as_ref())?;
+            prepared.admin = Some((group, shares));
+        }
+        Ok(prepared)
+    }
+
+    /// Hands the prepared sockets over and lets go of those that they replace.
+    pub(crate) fn commit(&mut self, prepared: Prepared) {
+        if let Some((group, shares)) = prepared.proxy {
+            std::mem::replace(&mut self.proxy, group).retire();
+            self.feed_shards(shares);
+        }
+        if let Some((group, shares)) = prepared.admin {
+            if let Some(old) = std::mem::replace(&mut self.admin, group) {
+                old.retire();
+            }
+            self.feed_admin(shares);
+        }
+    }
+
+    /// Lets go of every socket. Those that another process took over stay open in its hands.
+    pub(crate) fn close(self, taken_over: bool) {
+        for feed in &self.shards {
+            let _ = feed.send(Vec::new());
+        }
+        // Whoever watches wants to see the drain; but where another process listens too, a call would reach either.
+        if taken_over {
+            self.feed_admin(Vec::new());
+        } else {
+            self.proxy.retire();
+        }
+    }
+
+    /// Every socket once more, for a process that is to take over.
+    pub(crate) fn share(&self) -> io::Result<Vec<(Role, OwnedFd)>> {
+        let proxy = self
+            .proxy
+            .sockets
+            .iter()
+            .map(|socket| (Role::Proxy, socket));
+        let admin = self.admin.iter().flat_map(|group| &group.sockets);
+        let admin = admin.map(|socket| (Role::Admin, socket));
+        proxy
+            .chain(admin)
+            .map(|(role, socket)| Ok((role, socket.try_clone()?.into())))
+            .collect()
+    }
+
+    // A server that is gone needs no sockets.
+    fn feed_shards(&self, shares: Vec<Vec<TcpListener>>) {
+        for (feed, share) in self.shards.iter().zip(shares) {
+            let _ = feed.send(share);
+        }
+    }
+
+    fn feed_admin(&self, share: Vec<TcpListener>) {
+        let _ = self.admin_feed.send(share);
+    }
+}
+
+fn shares_of(group: Option<&Group>) -> Result<Vec<TcpListener>, ListenError> {
+    let shares = group.map(|group| group.shares(1)).transpose()?;
+    Ok(shares.into_iter().flatten().flatten().collect())
+}
+
+impl Group {
+    fn open(
+        role: Role,
+        asked: SocketAddr,
+        config: &Config,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ListenError> {
+        let sockets = inherited.take(role, asked);
+        if sockets.is_empty() {
+            let count = match role {
+                Role::Proxy => config.runtime.shards,
+                Role::Admin => 1,
+            };
+            return Group::bind(asked, count, None);
+        }
+        for socket in &sockets {
+            socket
+                .set_nonblocking(true)
+                .and_then(|()| SockRef::from(socket).set_tcp_nodelay(true))
+                .map_err(|cause| ListenError {
+                    address: asked,
+                    cause,
+                })?;
+        }
+        tracing::info!(
+            role = role.name(),
+            sockets = sockets.len(),
+            "sockets inherited"
+        );
+        Ok(Group {
+            asked,
+            address: local(&sockets[0], asked)?,
+            sockets,
+        })
+    }
+
+    /// So many sockets on one address, between which the kernel spreads connections. It lets any process of this user join
+    /// such a group, so a plain bind first makes sure that nobody is there but `present`, our own.
+    fn bind(asked: SocketAddr, count: usize, present: Option<&Group>) -> Result<Self, ListenError> {
+        if !present.is_some_and(|present| overlap(present.address, asked)) {
+            drop(bind(asked, false)?);
+        }
+        let first = bind(asked, true)?;
+        let address = local(&first, asked)?;
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(bind(address, true)?);
+        }
+        Ok(Group {
+            asked,
+            address,
+            sockets,
+        })
+    }
+
+    /// What each of `servers` gets: a socket of its own; where there are fewer, several share one; where there are more, one
+    /// gets several.
+    fn shares(&self, servers: usize) -> Result<Vec<Vec<TcpListener>>, ListenError> {
+        let sockets = &self.sockets;
+        let share = |server| {
+            let own = (0..sockets.len().max(servers)).filter(|place| place % servers == server);
+            own.map(|place| sockets[place % sockets.len()].try_clone())
+                .collect::<io::Result<_>>()
+        };
+        (0..servers)
+            .map(share)
+            .collect::<io::Result<_>>()
+            .map_err(|cause| ListenError {
+                address: self.address,
+                cause,
+            })
+    }
+
+    /// Lets go of sockets that others still serve. From here on the kernel drops whoever knocks, as if the packet were lost,
+    /// so that nobody is accepted between the server's last look at its queue and the close, only to be reset.
+    fn retire(self) {
+        /// Classic BPF: return 0, the length of the packet that is kept.
+        const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+        for socket in &self.sockets {
+            if let Err(error) = SockRef::from(socket).attach_filter(&[DROP_ALL]) {
+                tracing::debug!(%error, address = %self.address, "no filter before closing");
+            }
+        }
+    }
+}
+
+/// Two addresses of one port that the kernel takes for one: the same, or one of them all of the machine's.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn bind(address: SocketAddr, shared: bool) -> Result<TcpListener, ListenError> {
+    let bound = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        // Inherited by accepted connections, which saves a system call on each.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|cause| ListenError { address, cause })
+}
+
+fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, ListenError> {
+    listener
+        .local_addr()
+        .map_err(|cause| ListenError { address, cause })
+}

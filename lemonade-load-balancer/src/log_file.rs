@@ -1,0 +1,207 @@
+//! Lines on their way to a file or to standard output, written by a thread of their own so that a slow disk never slows a
+//! request.
+//!
+//! Shards hand lines over without waiting; when the writer is behind by [`QUEUE`] lines, further ones are dropped and
+//! counted. The control task points it elsewhere when the configuration names another file, and has it opened anew when the
+//! old one was renamed by a log rotation.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Lines that may wait for the writer.
+const QUEUE: usize = 8192;
+
+/// What the writer is told.
+enum Order {
+    Line(Vec<u8>),
+    /// What comes after this goes there.
+    Turn(Target),
+}
+
+/// A place to write to, open already.
+#[derive(Debug)]
+pub(crate) struct Target(Option<File>);
+
+impl Target {
+    /// Opens the file for appending; `None` is standard output.
+    pub(crate) fn open(path: Option<&Path>) -> io::Result<Self> {
+        let open = |path| OpenOptions::new().create(true).append(true).open(path);
+        path.map(open).transpose().map(Target)
+    }
+
+    fn writer(self) -> BufWriter<Box<dyn Write + Send>> {
+        let sink: Box<dyn Write + Send> = match self.0 {
+            Some(file) => Box::new(file),
+            None => Box::new(io::stdout()),
+        };
+        BufWriter::with_capacity(64 << 10, sink)
+    }
+}
+
+/// Where shards hand over their lines. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct LogWriter {
+    orders: SyncSender<Order>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Where the log goes; owned by the control task.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: Option<PathBuf>,
+    writer: LogWriter,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Order::Line(_) => "Line",
+            Order::Turn(_) => "Turn",
+        })
+    }
+}
+
+impl LogWriter {
+    /// Never waits. `line` ends in a line feed.
+    pub(crate) fn write(&self, line: Vec<u8>) {
+        if self.orders.try_send(Order::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts the lines that were dropped because the writer was behind.
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+}
+
+impl LogFile {
+    /// Opens the file and starts the writer, which ends when the last [`LogWriter`] is gone.
+    pub(crate) fn open(path: Option<&Path>) -> io::Result<Self> {
+        let target = Target::open(path)?;
+        let (orders, queue) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(&queue, target))?;
+        Ok(LogFile {
+            path: path.map(Path::to_owned),
+            writer: LogWriter {
+                orders,
+                dropped: Arc::default(),
+            },
+        })
+    }
+
+    pub(crate) fn writer(&self) -> LogWriter {
+        self.writer.clone()
+    }
+
+    /// Opens `path` if it is another than the present one.
+    pub(crate) fn prepare(&self, path: Option<&Path>) -> io::Result<Option<Target>> {
+        if path == self.path.as_deref() {
+            return Ok(None);
+        }
+        Target::open(path).map(Some)
+    }
+
+    /// What comes from now on goes to `path`, which is open as `target`. Waits while the writer is far behind.
+    pub(crate) fn turn_to(&mut self, path: Option<&Path>, target: Target) {
+        self.path = path.map(Path::to_owned);
+        // The writer ends only after this.
+        let _ = self.writer.orders.send(Order::Turn(target));
+    }
+
+    /// Opens the present file once more: the one that is open was renamed.
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
+        let path = self.path.clone();
+        let target = Target::open(path.as_deref())?;
+        self.turn_to(path.as_deref(), target);
+        Ok(())
+    }
+}
+
+/// Writes what is queued, flushing whenever the queue is empty. A failed write (a full disk) is said once, and the log goes
+/// on when there is room again.
+fn write_lines(queue: &Receiver<Order>, target: Target) {
+    let mut sink = target.writer();
+    let mut failing = false;
+    let mut waiting = queue.recv().ok();
+    while let Some(order) = waiting.take() {
+        let mut written = match order {
+            Order::Line(line) => sink.write_all(&line),
+            Order::Turn(target) => turn(&mut sink, target),
+        };
+        while let Ok(order) = queue.try_recv() {
+            written = match order {
+                Order::Line(line) => written.and_then(|()| sink.write_all(&line)),
+                Order::Turn(target) => written.and(turn(&mut sink, target)),
+            };
+        }
+        match written.and_then(|()| sink.flush()) {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!("the access log is written again");
+            }
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(%error, "the access log cannot be written");
+            }
+            _ => {}
+        }
+        waiting = queue.recv().ok();
+    }
+}
+
+/// What was written so far goes to the old target.
+fn turn(sink: &mut BufWriter<Box<dyn Write + Send>>, target: Target) -> io::Result<()> {
+    let flushed = sink.flush();
+    // What could not be written there is not written elsewhere: `BufWriter` would try again when it drops.
+    let old = std::mem::replace(sink, target.writer());
+    drop(old.into_parts());
+    flushed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn until_holds(path: &Path, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(path).unwrap_or_default() != text {
+            assert!(
+                Instant::now() < deadline,
+                "{} never holds {text:?}",
+                path.display()
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn lines_go_where_the_log_was_turned_to_when_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        let mut log = LogFile::open(Some(&a)).unwrap();
+        let writer = log.writer();
+        writer.write(b"1\n".to_vec());
+        assert!(log.prepare(Some(&a)).unwrap().is_none());
+        let target = log.prepare(Some(&b)).unwrap().unwrap();
+        writer.write(b"2\n".to_vec());
+        log.turn_to(Some(&b), target);
+        writer.write(b"3\n".to_vec());
+        until_holds(&a, "1\n2\n");
+        until_holds(&b, "3\n");
+
+        std::fs::rename(&b, &c).unwrap();
+        log.reopen().unwrap();
+        writer.write(b"4\n".to_vec());
+        until_holds(&b, "4\n");
+        until_holds(&c, "3\n");
+        assert!(log.prepare(Some(Path::new("/nowhere/log"))).is_err());
+    }
+}
