@@ -57,6 +57,177 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Start five workers with a load balancer before them, and say what to try
     Demo(Demo),
+    /// Say what is wrong with a configuration, or what it would change in the running balancer
+    Check(Check),
+    /// Have the running balancer read its configuration again
+    Reload(Reach),
+    /// How the running balancer is doing
+    Status(Reach),
+    /// The running balancer's backends: look at them, add, remove, drain, enable, weigh
+    Backends(Backends),
+    /// The running balancer's strategy: look at it, switch it
+    Strategy(Strategy),
+    /// Have the running balancer hand its sockets to a new process of the present program
+    Upgrade(Reach),
+    /// The database that backends may come from
+    Db(Db),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How a running balancer is reached.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Reach {
+    /// The admin API's address [default: that of --config, else 127.0.0.1:50500]
+    #[arg(long, value_name = "ADDRESS", env = "LEMONADE_LB_ADMIN_ADDRESS")]
+    pub(crate) admin: Option<String>,
+    /// The balancer's configuration, which says where its admin API is, and its token (else LEMONADE_ADMIN_TOKEN does)
+    #[arg(short, long, value_name = "FILE", env = "LEMONADE_LB_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration: YAML, TOML or JSON
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
+    pub(crate) file: Option<PathBuf>,
+    /// Ask the running balancer what the file would change
+    #[arg(long, conflicts_with = "schema")]
+    pub(crate) diff: bool,
+    /// Print the JSON Schema of configurations, for editors
+    #[arg(long, conflicts_with_all = ["file", "json"])]
+    pub(crate) schema: bool,
+    /// The admin API's address, for --diff [default: the file's]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "diff",
+        env = "LEMONADE_LB_ADMIN_ADDRESS"
+    )]
+    pub(crate) admin: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Backends {
+    #[command(subcommand)]
+    pub(crate) action: Option<BackendsAction>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendsAction {
+    /// Every backend with its state
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Add a backend
+    Add {
+        /// `host:port`
+        address: String,
+        /// What it is called [default: its address]
+        #[arg(long)]
+        name: Option<String>,
+        /// Its share under the weighted strategies
+        #[arg(long, default_value_t = 1)]
+        weight: u32,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Remove a backend: no new request, those in flight finish
+    Remove {
+        /// Its name or address
+        backend: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Send a backend no new request until it is enabled
+    Drain {
+        /// Its name or address
+        backend: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Send a drained backend requests again
+    Enable {
+        /// Its name or address
+        backend: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Set a backend's weight
+    Weight {
+        /// Its name or address
+        backend: String,
+        /// 1 to 65535
+        weight: u32,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// What every change by hand takes.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    /// Keep it beyond the process: in the database that the backend came from, else in a file beside the configuration
+    #[arg(long)]
+    pub(crate) persist: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Strategy {
+    #[command(subcommand)]
+    pub(crate) action: Option<StrategyAction>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StrategyAction {
+    /// The strategy that picks
+    Get {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Switch it
+    Set {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Db {
+    #[command(subcommand)]
+    pub(crate) action: DbAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbAction {
+    /// Create the table of workers, or bring an older one up to date; rows stay
+    Migrate {
+        /// `postgres://…` or `sqlite:…` [default: DATABASE_URL, also from .env]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
 }
 
 #[derive(Debug, Default, Args, PartialEq)]
@@ -155,6 +326,20 @@ mod tests {
             "lemonade --config path/to/config.json",
             "lemonade",
             "lemonade demo --load --seconds 5",
+            "lemonade check config/load-balancer.yaml --diff",
+            "lemonade check --schema",
+            "lemonade reload",
+            "lemonade status --json",
+            "lemonade backends",
+            "lemonade backends list --admin 127.0.0.1:1",
+            "lemonade backends add 127.0.0.1:1 --weight 2 --persist",
+            "lemonade backends weight w1 5",
+            "lemonade strategy set random",
+            "lemonade strategy",
+            "lemonade upgrade",
+            "lemonade db migrate",
+            "lemonade completions bash",
+            "lemonade man",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

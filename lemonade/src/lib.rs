@@ -4,23 +4,27 @@
 //! 1 failed, 2 usage or configuration.
 
 mod cli;
+mod client;
 mod command;
 mod signals;
+mod upgrade;
 
 use clap::Parser;
 use cli::{Cli, Command};
 use command::Failure;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The demo talks to a person; of the balancer's log it shows what went wrong.
 const DEMO_VERBOSITY: i8 = -1;
 
-fn main() -> ExitCode {
+/// The program: `arguments` begin with its name. Call it before any thread is started.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli {
         log,
         command,
         load_balancer,
-    } = Cli::parse();
+    } = Cli::parse_from(arguments);
     let own = if matches!(command, Some(Command::Demo(_))) {
         DEMO_VERBOSITY
     } else {
@@ -33,9 +37,7 @@ fn main() -> ExitCode {
                 "the load balancer's flags belong behind its command: `lemonade load-balancer …`"
                     .to_owned(),
             )),
-            Some(Command::LoadBalancer(options)) => command::load_balancer::run(options),
-            Some(Command::Worker(options)) => command::worker::run(options),
-            Some(Command::Demo(options)) => command::demo::run(options),
+            Some(command) => obey(command),
             None => command::load_balancer::run_here(load_balancer),
         });
     match result {
@@ -44,5 +46,22 @@ fn main() -> ExitCode {
             eprintln!("lemonade: {failure}");
             failure.exit_code()
         }
+    }
+}
+
+fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::LoadBalancer(options) => command::load_balancer::run(options),
+        Command::Worker(options) => command::worker::run(options),
+        Command::Demo(options) => command::demo::run(options),
+        Command::Check(options) => command::check::run(options),
+        Command::Reload(options) => command::reload::run(&options),
+        Command::Status(options) => command::status::run(&options),
+        Command::Backends(options) => command::backends::run(options),
+        Command::Strategy(options) => command::strategy::run(options),
+        Command::Upgrade(options) => command::process::upgrade(&options),
+        Command::Db(options) => command::db::run(options),
+        Command::Completions { shell } => command::shell::completions(shell),
+        Command::Man => command::shell::man(),
     }
 }

@@ -2,47 +2,60 @@
 
 use super::Failure;
 use crate::cli;
-use crate::signals::Signals;
+use crate::signals::{Request, Requests, Signals};
+use crate::upgrade::{Legacy, Program};
 use lemonade_config::Environment;
-use lemonade_load_balancer::app::App;
-use lemonade_load_balancer::config::{self, Config, Overrides};
-use lemonade_load_balancer::config_watch::Source;
+use lemonade_load_balancer::app::{App, Start};
+use lemonade_load_balancer::config::{Inputs, Overrides};
+use lemonade_load_balancer::control::Errand;
+use sd_notify::NotifyState;
 use std::path::PathBuf;
-use tracing::{info, warn};
+use std::time::Duration;
+use tracing::{error, info, warn};
 
 pub(crate) fn run(mut options: cli::LoadBalancer) -> Result<(), Failure> {
     let environment = Environment::from_process()?;
     options.config = options
         .config
         .or_else(|| environment.get("LEMONADE_LB_CONFIG").map(PathBuf::from));
-    let overrides = Overrides {
-        listen: options.listen,
-        strategy: options.strategy,
-        backends: options.backends,
-        admin: options.admin,
+    let inputs = Inputs {
+        path: options.config,
+        environment,
+        overrides: Overrides {
+            listen: options.listen,
+            strategy: options.strategy,
+            backends: options.backends,
+            admin: options.admin,
+        },
     };
-    let loaded = config::load(options.config.as_deref(), &environment, &overrides)?;
+    let loaded = inputs.load()?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let source = options.config.map(|path| Source {
-        path,
-        environment,
-        overrides,
-    });
-    let runtime = super::runtime()?;
-    runtime.block_on(serve(loaded.config, source))
+    let kept = inputs.overlay()?;
+    let failed = |error: std::io::Error| Failure::Failed(error.to_string());
+    let program = Program::of_this_process().map_err(failed)?;
+    let mut legacy = Legacy::take().map_err(failed)?;
+    let start = Start {
+        config: loaded.config,
+        kept,
+        inputs,
+        inherited: std::mem::take(&mut legacy.inherited),
+        handover: legacy.handover.take(),
+    };
+    super::runtime()?.block_on(serve(start, &program, legacy))
 }
 
 /// Without a command: the load balancer, if anything says what to balance.
 pub(crate) fn run_here(mut options: cli::LoadBalancer) -> Result<(), Failure> {
     let environment = Environment::from_process()?;
-    let told = environment.get("LEMONADE_LB_CONFIG").is_some()
+    let set = |name| environment.get(name).is_some();
+    let told = set("LEMONADE_LB_CONFIG")
         || !options.backends.is_empty()
-        || environment.get("LEMONADE_LB_BACKEND_ADDRESSES").is_some();
+        || set("LEMONADE_LB_BACKEND_ADDRESSES");
     if options.config.is_none() && !told {
         options.config = HERE.iter().map(PathBuf::from).find(|path| path.is_file());
-        if options.config.is_none() {
+        if options.config.is_none() && !set("DATABASE_URL") {
             let files = HERE.join(", ");
             return Err(Failure::Usage(format!(
                 "no command, and none of {files} is here\n\nTry `lemonade demo`, `lemonade load-balancer --config FILE`, \
@@ -56,13 +69,59 @@ pub(crate) fn run_here(mut options: cli::LoadBalancer) -> Result<(), Failure> {
 /// The files that are looked for when none is named.
 const HERE: [&str; 4] = ["config.yaml", "config.yml", "config.toml", "config.json"];
 
-async fn serve(config: Config, source: Option<Source>) -> Result<(), Failure> {
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))?;
-    let app = App::start(config, source).map_err(|error| Failure::Failed(error.to_string()))?;
+/// What happens next in the process's life.
+enum Next {
+    Stop,
+    Request(Request),
+}
+
+async fn serve(start: Start, program: &Program, legacy: Legacy) -> Result<(), Failure> {
+    let listening = |error| Failure::Failed(format!("cannot handle signals: {error}"));
+    let mut signals = Signals::listen().map_err(listening)?;
+    let mut requests = Requests::listen().map_err(listening)?;
+    let mut app = App::start(start).map_err(|error| Failure::Failed(error.to_string()))?;
     announce(&app);
-    signals.stop().await;
-    app.shut_down(signals.stop()).await;
+    if let Err(error) = legacy.ready() {
+        warn!(%error, "the old process is gone already");
+    }
+    notify(&[NotifyState::Ready]);
+    tokio::spawn(feed_watchdog());
+
+    let taken_over = loop {
+        let next = tokio::select! {
+            () = signals.stop() => Next::Stop,
+            request = requests.next() => Next::Request(request),
+            errand = app.errand() => match errand {
+                Errand::Stop => Next::Stop,
+                Errand::Upgrade => Next::Request(Request::Upgrade),
+            },
+        };
+        match next {
+            Next::Stop => break false,
+            Next::Request(Request::Reload) => reload(&app).await,
+            Next::Request(Request::ReopenLogs) => reopen_logs(&app).await,
+            Next::Request(Request::Upgrade) => {
+                let replaced = tokio::select! {
+                    replaced = program.replace(&app) => replaced,
+                    () = signals.stop() => break false,
+                };
+                match replaced {
+                    Ok(pid) => {
+                        info!(pid, "a new process has taken over");
+                        notify(&[NotifyState::MainPid(pid)]);
+                        break true;
+                    }
+                    Err(error) => error!(%error, "no new process has taken over: this one goes on"),
+                }
+            }
+        }
+    };
+    if taken_over {
+        app.step_down(signals.stop()).await;
+    } else {
+        notify(&[NotifyState::Stopping]);
+        app.shut_down(signals.stop()).await;
+    }
     Ok(())
 }
 
@@ -75,6 +134,50 @@ fn announce(app: &App) {
         strategy = %snapshot.strategy_name,
         backends = snapshot.members.len(),
         shards = snapshot.config.runtime.shards,
+        pid = std::process::id(),
         "load balancer started"
     );
+}
+
+async fn reload(app: &App) {
+    // For `Type=notify-reload`; the time is how systemd tells this reload from an earlier one.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+    match app.operator().reload().await {
+        Ok(plan) if plan.is_empty() => info!("configuration read again: no change"),
+        // The control task has told what changed.
+        Ok(_) => {}
+        Err(failure) => error!("the configuration is not applied: {failure}"),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+async fn reopen_logs(app: &App) {
+    match app.control().reopen_log().await {
+        Ok(Ok(())) => info!("logs opened anew"),
+        Ok(Err(error)) => {
+            error!(%error, "the access log cannot be opened anew: the old file is written on");
+        }
+        Err(error) => warn!(%error, "logs not opened anew"),
+    }
+}
+
+/// Tells systemd, if it started this process; without it, nothing is to be told.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// Tells systemd twice in each of its intervals that this process lives, if it wants to know.
+async fn feed_watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticker = tokio::time::interval((interval / 2).max(Duration::from_millis(10)));
+    loop {
+        ticker.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
 }

@@ -1,10 +1,24 @@
 //! The commands, one a file: each turns options into a run and its end into an exit code.
 
+pub(crate) mod backends;
+pub(crate) mod check;
+pub(crate) mod db;
 pub(crate) mod demo;
 pub(crate) mod load_balancer;
+pub(crate) mod process;
+pub(crate) mod reload;
+pub(crate) mod shell;
+pub(crate) mod status;
+pub(crate) mod strategy;
 pub(crate) mod worker;
 
+mod text;
+
+use crate::cli::Reach;
+use crate::client::{Body, Client};
+use hyper::Method;
 use lemonade_config::Faults;
+use serde_json::Value;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -46,4 +60,20 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
+}
+
+/// Calls the admin API and prints what `show` makes of the answer, or the answer itself if JSON is wanted.
+fn ask(
+    reach: &Reach,
+    method: Method,
+    path: &str,
+    body: Body,
+    show: impl FnOnce(&Value) -> String,
+) -> Result<(), Failure> {
+    let client = Client::reach(reach)?;
+    let answer = runtime()?.block_on(client.call(method, path, body))?;
+    match reach.json {
+        true => text::print(&format!("{answer:#}\n")),
+        false => text::print(&show(&answer)),
+    }
 }

@@ -9,7 +9,7 @@ use super::Failure;
 use crate::cli;
 use crate::signals::Signals;
 use lemonade_config::Environment;
-use lemonade_load_balancer::app::App;
+use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::config::{self, BackendConfig, Overrides};
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -49,7 +49,11 @@ async fn demonstrate(options: cli::Demo) -> Result<(), Failure> {
         wait_until_listening(worker, backend).await?;
     }
     config.runtime.drain_timeout = Duration::from_secs(2);
-    let app = App::start(config, None).map_err(|error| Failure::Failed(error.to_string()))?;
+    let app = App::start(Start {
+        config,
+        ..Start::default()
+    })
+    .map_err(|error| Failure::Failed(error.to_string()))?;
     introduce(&app, &workers, options.load);
 
     let published = app.published().clone();
@@ -112,7 +116,7 @@ fn check_ports_are_free(config: &config::Config) -> Result<(), Failure> {
         .iter()
         .map(|backend| backend.endpoint)
         .chain([config.listen])
-        .chain(config.admin);
+        .chain(config.admin.as_ref().map(|admin| admin.listen));
     for address in addresses {
         if let Err(error) = std::net::TcpListener::bind(address) {
             let why = format!("the demo needs {address}, but cannot listen there: {error}");
@@ -184,14 +188,13 @@ fn introduce(app: &App, workers: &[Child], load: bool) {
     println!(
         "  curl -X PUT http://{first}/v1/chaos -d '{{\"delay\": \"200ms\"}}'    # a slow worker"
     );
-    println!(
-        "  curl -X PUT http://{admin}/api/v1/strategy -H 'content-type: application/json' \\\n       -d '{{\"name\": \"fastest_response_time\"}}'"
-    );
-    println!("  curl http://{admin}/api/v1/backends");
+    let program = std::env::args().next().unwrap_or_default();
+    println!("  {program} strategy set fastest_response_time");
+    println!("  {program} backends");
     println!("  curl http://{admin}/metrics");
     if !load {
         println!(
-            "  lemonade demo --load           # instead of this: sends requests itself and shows who serves them"
+            "  {program} demo --load    # instead of this: sends requests itself and shows who serves them"
         );
     }
     println!("\nCtrl-C stops everything.\n");

@@ -1,0 +1,182 @@
+//! Calls the admin API of a running balancer.
+
+use crate::cli::Reach;
+use crate::command::Failure;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use lemonade_config::Environment;
+use lemonade_load_balancer::config::{AdminConfig, Config, Inputs, Secret};
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+/// How long a call may take; the API answers at once, but a change that is kept may wait for a database.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the API is, and what opens it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: String,
+    token: Option<Secret>,
+}
+
+/// A body and what it is.
+pub(crate) struct Body {
+    pub(crate) kind: &'static str,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Body {
+    pub(crate) fn json(value: &Value) -> Self {
+        Body {
+            kind: "application/json",
+            bytes: value.to_string().into_bytes(),
+        }
+    }
+
+    pub(crate) fn none() -> Self {
+        Body {
+            kind: "application/json",
+            bytes: Vec::new(),
+        }
+    }
+}
+
+impl Client {
+    /// By flag, variable or configuration, in that order.
+    pub(crate) fn reach(reach: &Reach) -> Result<Self, Failure> {
+        Client::new(reach.admin.as_deref(), reach.config.as_deref())
+    }
+
+    pub(crate) fn new(admin: Option<&str>, config: Option<&Path>) -> Result<Self, Failure> {
+        let environment = Environment::from_process()?;
+        // What `.env` says counts here as it does for the balancer.
+        let admin = admin.or_else(|| environment.get("LEMONADE_LB_ADMIN_ADDRESS"));
+        let token = environment.get("LEMONADE_ADMIN_TOKEN").map(Secret::new);
+        let configured = match config {
+            Some(path) => {
+                let inputs = Inputs {
+                    path: Some(path.to_owned()),
+                    environment: environment.clone(),
+                    ..Inputs::default()
+                };
+                configured(inputs.load()?.config)?
+            }
+            None => AdminConfig::default(),
+        };
+        Ok(Client {
+            address: admin.map_or_else(
+                || within_reach(configured.listen).to_string(),
+                str::to_owned,
+            ),
+            token: token.or(configured.token),
+        })
+    }
+
+    /// One call; a problem that the API reports is a failure with the API's words.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Value, Failure> {
+        let called = timeout(PATIENCE, self.exchange(method, path, body)).await;
+        let (status, answer) =
+            called.map_err(|_| self.away(&format!("no answer within {PATIENCE:?}")))??;
+        let json: Value = match answer.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_slice(&answer)
+                .map_err(|_| self.away("what answers there is no Lemonade"))?,
+        };
+        match status.is_success() {
+            true => Ok(json),
+            false => Err(refusal(status, &json)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let away = |error: &dyn std::fmt::Display| self.away(&error.to_string());
+        let addresses = lookup_host(&self.address)
+            .await
+            .map_err(|error| away(&error))?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let stream = TcpStream::connect(&addresses[..])
+            .await
+            .map_err(|error| away(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| away(&error))?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header(HOST, &self.address)
+            .header(CONTENT_TYPE, body.kind);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.bytes)))
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let answered = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let bytes = response.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>((status, bytes))
+        };
+        tokio::select! {
+            answered = answered => answered.map_err(|error| away(&error)),
+            _ = connection => Err(away(&"the connection was closed")),
+        }
+    }
+
+    fn away(&self, why: &str) -> Failure {
+        Failure::Failed(format!(
+            "the admin API at {} cannot be reached: {why}\n(is the balancer running? `--admin ADDRESS` or `--config FILE` says where)",
+            self.address
+        ))
+    }
+}
+
+fn configured(config: Config) -> Result<AdminConfig, Failure> {
+    config.admin.ok_or_else(|| {
+        Failure::Usage("the configuration has `admin: off`: there is nothing to call".to_owned())
+    })
+}
+
+/// An address that listens everywhere is called here.
+fn within_reach(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn refusal(status: StatusCode, problem: &Value) -> Failure {
+    let detail = problem["detail"]
+        .as_str()
+        .map_or_else(|| status.to_string(), str::to_owned);
+    match status {
+        // What was asked makes no sense, or the configuration does not.
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => {
+            Failure::Usage(detail)
+        }
+        StatusCode::UNAUTHORIZED => Failure::Failed(format!(
+            "{detail}\n(set LEMONADE_ADMIN_TOKEN, or give `--config FILE` that has it)"
+        )),
+        _ => Failure::Failed(detail),
+    }
+}

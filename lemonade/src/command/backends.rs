@@ -1,0 +1,119 @@
+//! `lemonade backends`: the running balancer's backends, to look at and to change.
+
+use super::text::{self, Tense, cell, milliseconds};
+use super::{Failure, ask};
+use crate::cli::{self, BackendsAction, Change};
+use crate::client::Body;
+use hyper::Method;
+use serde_json::{Value, json};
+
+pub(crate) fn run(options: cli::Backends) -> Result<(), Failure> {
+    let Some(action) = options.action else {
+        return list(&options.reach);
+    };
+    let (method, path, body, change) = match action {
+        BackendsAction::List { reach } => return list(&reach),
+        BackendsAction::Add {
+            address,
+            name,
+            weight,
+            change,
+        } => {
+            let mut new = json!({ "address": address, "weight": weight });
+            if let Some(name) = name {
+                new["name"] = name.into();
+            }
+            (Method::POST, String::new(), Body::json(&new), change)
+        }
+        BackendsAction::Remove { backend, change } => {
+            (Method::DELETE, segment(&backend), Body::none(), change)
+        }
+        BackendsAction::Drain { backend, change } => {
+            let path = segment(&backend) + "/drain";
+            (Method::POST, path, Body::none(), change)
+        }
+        BackendsAction::Enable { backend, change } => {
+            let path = segment(&backend) + "/enable";
+            (Method::POST, path, Body::none(), change)
+        }
+        BackendsAction::Weight {
+            backend,
+            weight,
+            change,
+        } => {
+            let path = segment(&backend) + "/weight";
+            let body = Body::json(&json!({ "weight": weight }));
+            (Method::PUT, path, body, change)
+        }
+    };
+    let Change { persist, reach } = change;
+    let path = format!("/backends{path}{}", persisting(persist));
+    ask(&reach, method, &path, body, |plan| {
+        text::plan(plan, Tense::Did)
+    })
+}
+
+pub(super) fn persisting(persist: bool) -> &'static str {
+    if persist { "?persist=true" } else { "" }
+}
+
+/// A name as one step of a path (RFC 3986 3.3): whatever is not plain is written as its bytes.
+fn segment(name: &str) -> String {
+    let mut segment = String::from("/");
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                segment.push(char::from(byte));
+            }
+            other => segment.push_str(&format!("%{other:02X}")),
+        }
+    }
+    segment
+}
+
+fn list(reach: &cli::Reach) -> Result<(), Failure> {
+    ask(reach, Method::GET, "/backends", Body::none(), show)
+}
+
+fn show(backends: &Value) -> String {
+    let row = |backend: &Value| {
+        vec![
+            cell(&backend["name"]),
+            cell(&backend["address"]),
+            cell(&backend["state"]),
+            cell(&backend["weight"]),
+            cell(&backend["in_flight"]),
+            cell(&backend["requests"]),
+            cell(&backend["errors"]),
+            cell(&backend["failures"]),
+            milliseconds(&backend["latency_seconds"]),
+            cell(&backend["source"]),
+        ]
+    };
+    let rows: Vec<_> = backends.as_array().into_iter().flatten().map(row).collect();
+    let head = [
+        "NAME",
+        "ADDRESS",
+        "STATE",
+        "WEIGHT",
+        "IN FLIGHT",
+        "REQUESTS",
+        "5XX",
+        "FAILURES",
+        "LATENCY",
+        "SOURCE",
+    ];
+    text::table(&head, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_step_of_a_path() {
+        assert_eq!(segment("127.0.0.1:80"), "/127.0.0.1:80");
+        assert_eq!(segment("a b/ü?"), "/a%20b%2F%C3%BC%3F");
+        assert_eq!(segment("[::1]:80"), "/%5B::1%5D:80");
+    }
+}
