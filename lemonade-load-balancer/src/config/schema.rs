@@ -6,9 +6,10 @@
 use super::raw::Raw;
 use super::{Config, view};
 use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
-use schemars::{Schema, json_schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+/// Where the schema is published.
+const ID: &str = "https://github.com/lemonade-lb/lemonade/blob/main/config/schema.json";
 
 /// Other spellings of a key, and the key: where they stand, as a JSON pointer into the schema.
 const OLDER: [(&str, &str, &str); 7] = [
@@ -27,41 +28,50 @@ const OLDER: [(&str, &str, &str); 7] = [
 
 /// The schema, as `lemonade check --schema` prints it.
 pub fn schema() -> Value {
-    let settings =
-        SchemaSettings::draft2020_12().with_transform(RecursiveTransform(allow_variables));
-    let mut schema = settings.into_generator().into_root_schema_for::<Raw>();
-    schema.insert(
-        "$id".to_owned(),
-        "https://github.com/lemonade-lb/lemonade/blob/main/config/schema.json".into(),
-    );
-    let mut schema = schema.to_value();
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<Raw>().to_value();
+    schema["$id"] = ID.into();
     for (place, older, key) in OLDER {
         add_spelling(&mut schema, place, older, key);
     }
     let definitions = schema["$defs"].clone();
     add_defaults(&mut schema, &definitions, &view(&Config::default()));
+    allow_variables(&mut schema);
     schema
 }
 
 /// A value that is no text may still come out of a variable.
-fn allow_variables(schema: &mut Schema) {
-    let plain = ["integer", "number", "boolean"];
-    let types: Vec<&str> = match schema.get("type") {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-        _ => return,
-    };
-    if !types.iter().any(|kind| plain.contains(kind)) || types.contains(&"string") {
-        return;
-    }
-    let mut own = std::mem::take(schema.ensure_object());
-    let description = own.remove("description");
-    *schema =
-        json_schema!({ "anyOf": [Value::Object(own), { "type": "string", "pattern": "\\$\\{" }] });
-    if let Some(description) = description {
-        schema.insert("description".to_owned(), description);
+fn allow_variables(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(allow_variables),
+        Value::Object(object) => {
+            object.values_mut().for_each(allow_variables);
+            let kind = object.get("type");
+            let is_plain = |kind: &Value| PLAIN.iter().any(|plain| kind == plain);
+            let plain = match kind {
+                Some(Value::Array(kinds)) => {
+                    kinds.iter().any(is_plain) && !kinds.iter().any(|kind| kind == "string")
+                }
+                Some(kind) => is_plain(kind),
+                None => false,
+            };
+            if plain {
+                let mut own = std::mem::take(object);
+                for word in ["description", "default", "deprecated"] {
+                    if let Some(value) = own.remove(word) {
+                        object.insert(word.to_owned(), value);
+                    }
+                }
+                let variable = json!({ "type": "string", "pattern": "\\$\\{" });
+                object.insert("anyOf".to_owned(), json!([own, variable]));
+            }
+        }
+        _ => {}
     }
 }
+
+/// Types that a text is not.
+const PLAIN: [&str; 3] = ["integer", "number", "boolean"];
 
 fn add_spelling(schema: &mut Value, place: &str, older: &str, key: &str) {
     let properties = schema
@@ -136,5 +146,47 @@ fn each_table(property: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
         for choice in choices {
             each_table(choice, visit);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(validator: &jsonschema::Validator, text: &str) -> bool {
+        validator.is_valid(&serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn schema_tells_good_files_from_bad_ones() {
+        let schema = schema();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for good in [
+            r#"{"listen": "127.0.0.1:1", "strategy": "random", "backends": ["127.0.0.1:2"]}"#,
+            r#"{"backends": [{"address": "a:1", "weight": 2}, "b:1"], "health": "off"}"#,
+            r#"{"backends": "a:1", "health": {"path": "/x", "interval": "5s"}, "retries": false}"#,
+            r#"{"backends": [{"address": "a:1", "weight": "${WEIGHT}"}]}"#,
+            r#"{"listen_address": "a:1", "backend_servers": ["a:2"], "health_check_interval": 30}"#,
+            r#"{"runtime": {"drain_timeout_millis": 5000}, "discovery": {"sql": "sqlite:w.db"}}"#,
+        ] {
+            assert!(allows(&validator, good), "{good}");
+        }
+        for bad in [
+            r#"{"backend": ["127.0.0.1:2"]}"#,
+            r#"{"backends": [{"adress": "a:1"}]}"#,
+            r#"{"strategy": {"name": "best"}}"#,
+            r#"{"timeouts": {"connect": "soon"}}"#,
+            r#"{"limits": {"header_fields": []}}"#,
+        ] {
+            assert!(!allows(&validator, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_code() {
+        let schema = schema();
+        assert_eq!(schema["properties"]["listen"]["default"], "127.0.0.1:50501");
+        let connect = &schema["properties"]["timeouts"]["properties"]["connect"];
+        assert_eq!(connect["default"], "1s");
     }
 }

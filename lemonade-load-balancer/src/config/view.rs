@@ -149,3 +149,63 @@ fn dns(dns: &DnsConfig) -> Value {
     }
     view
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, check};
+    use lemonade_config::{Document, Environment, Format};
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Config {
+        let document =
+            Document::parse("view.json", Format::Json, text, &Environment::default()).unwrap();
+        check(&document, &Environment::default(), &Overrides::default())
+            .unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+            .config
+    }
+
+    #[test]
+    fn view_of_everything_reads_back_to_the_same() {
+        let text = r#"{
+            "listen": "127.0.0.1:1", "strategy": "weighted",
+            "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7 }],
+            "health": { "probe": "tcp", "interval": "3s", "timeout": "1500ms", "rise": 1, "fall": 9 },
+            "timeouts": { "connect": "1ms", "tunnel": "7d" },
+            "limits": { "max_connections": 5, "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
+            "retries": "off", "headers": { "forwarded": true, "host": "h" },
+            "trusted_proxies": ["10.0.0.0/8", "::1"],
+            "discovery": {
+                "sql": { "url": "sqlite:w.db", "table": "a.b", "column": "c", "poll": "1s" },
+                "dns": ["a.b:80", { "name": "_http._tcp.c", "server": "127.0.0.1:53", "min_ttl": "2s" }]
+            },
+            "admin": "127.0.0.1:4",
+            "access_log": { "sample": "0.7%", "format": "text", "file": "/tmp/log" },
+            "runtime": { "shards": 200, "drain_timeout": "1s", "drain_delay": "2s", "config_watch_interval": "20ms" }
+        }"#;
+        let config = read(text);
+        assert_eq!(read(&view(&config).to_string()), config);
+        let plain = read(r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off"}"#);
+        assert_eq!(read(&view(&plain).to_string()), plain);
+    }
+
+    #[test]
+    fn secrets_are_not_seen() {
+        let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"}}"#;
+        assert!(!view(&read(text)).to_string().contains("hush"));
+    }
+
+    proptest! {
+        #[test]
+        fn durations_and_weights_read_back(connect in 1u64..604_800_000, weight in 1u32..65_536, sample in 1u32..10_000) {
+            let mut config = read(r#"{"backends": ["127.0.0.1:2"]}"#);
+            config.timeouts.connect = Duration::from_millis(connect);
+            config.backends[0].weight = weight;
+            config.access_log.sample = f64::from(sample) / 10_000.0;
+            let again = read(&view(&config).to_string());
+            prop_assert_eq!(again.timeouts, config.timeouts);
+            prop_assert_eq!(again.backends, config.backends);
+            prop_assert!((again.access_log.sample - config.access_log.sample).abs() < 1e-9);
+        }
+    }
+}
