@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// How long a connection that has not asked yet may still do so when a drain begins: its request may be on its way.
+/// How long a connection that is idle when a drain begins may still ask: its next request may be on its way, and closing
+/// before it would lose it. What it asks is answered with `Connection: close`.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a connection that is to be closed may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -148,10 +149,6 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Poll::Ready(Arrival::Gone),
                 Poll::Pending if shard.is_draining() && !graced && client.buffer.is_empty() => {
-                    // The runtime may not know yet what the kernel has.
-                    if !first && !has_unread(&client.stream) {
-                        return Poll::Ready(Arrival::Gone);
-                    }
                     graced = true;
                     client.deadline.set(GRACE);
                 }
@@ -169,11 +166,6 @@ fn poll_more(client: &mut Client, context: &mut Context<'_>) -> Poll<bool> {
     }
     let filled = ready!(client.buffer.poll_fill(context, &mut client.stream));
     Poll::Ready(matches!(filled, Ok(count) if count > 0))
-}
-
-fn has_unread(stream: &TcpStream) -> bool {
-    let mut byte = [std::mem::MaybeUninit::uninit()];
-    matches!(socket2::SockRef::from(stream).peek(&mut byte), Ok(count) if count > 0)
 }
 
 fn look_for_head(

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changes;
 mod documents;
 mod process;
 mod refusals;
 mod runs;
+mod traffic;
