@@ -95,19 +95,17 @@ impl Overlay {
     }
 
     /// The backends that hold over those that the sources name. Where two sources name one address, the first has its say;
-    /// where two have one name, the later one is called by its address.
+    /// where two have one name, the later one is called by its address. What would be the balancer itself, at `own`, is none.
     pub fn backends(
         &self,
         said: impl IntoIterator<Item = BackendConfig>,
-        listen: SocketAddr,
+        own: SocketAddr,
     ) -> Vec<BackendConfig> {
         let mut seen = HashSet::new();
         let mut named = HashSet::new();
         let mut holding = Vec::new();
         for mut backend in said.into_iter().chain(self.added()) {
-            if !seen.insert(backend.id.clone())
-                || (backend.endpoint == listen && listen.port() != 0)
-            {
+            if backend.endpoint == own || !seen.insert(backend.id.clone()) {
                 continue;
             }
             if let Some(amendment) = self.of(&backend.id) {

@@ -37,7 +37,22 @@ pub fn schema() -> Value {
     let definitions = schema["$defs"].clone();
     add_defaults(&mut schema, &definitions, &view(&Config::default()));
     allow_variables(&mut schema);
+    drop_empty_defaults(&mut schema);
     schema
+}
+
+/// That a key may be left out needs no saying.
+fn drop_empty_defaults(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(drop_empty_defaults),
+        Value::Object(object) => {
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            object.values_mut().for_each(drop_empty_defaults);
+        }
+        _ => {}
+    }
 }
 
 /// A value that is no text may still come out of a variable.

@@ -219,9 +219,9 @@ impl Membership {
         config.backends.iter().chain(found).cloned().collect()
     }
 
-    /// The backends that hold.
-    pub(super) fn holding(&self, config: &Config) -> Vec<BackendConfig> {
-        self.live.backends(self.said(config), config.listen)
+    /// The backends that hold. `own`: where the balancer listens, which is none.
+    pub(super) fn holding(&self, config: &Config, own: SocketAddr) -> Vec<BackendConfig> {
+        self.live.backends(self.said(config), own)
     }
 
     /// The strategy that holds.
@@ -238,9 +238,14 @@ impl Membership {
     }
 
     /// The kept changes as they would be after `order`, for whoever is to write them down first.
-    pub(super) fn draft(&self, config: &Config, order: &Order) -> Result<Overlay, OrderError> {
+    pub(super) fn draft(
+        &self,
+        config: &Config,
+        own: SocketAddr,
+        order: &Order,
+    ) -> Result<Overlay, OrderError> {
         let said = self.said(config);
-        self.check(config, order)?;
+        self.check(config, own, order)?;
         let mut kept = self.kept.clone();
         kept.prune(&said, config, true);
         // What is kept about a backend that was added by hand makes no sense without it.
@@ -257,10 +262,11 @@ impl Membership {
     pub(super) fn obey(
         &mut self,
         config: &Config,
+        own: SocketAddr,
         order: &Order,
         kept: Option<Overlay>,
     ) -> Result<(), OrderError> {
-        self.check(config, order)?;
+        self.check(config, own, order)?;
         let said = self.said(config);
         amend(&mut self.live, order, config, &said);
         if let Some(kept) = kept {
@@ -269,8 +275,8 @@ impl Membership {
         Ok(())
     }
 
-    fn check(&self, config: &Config, order: &Order) -> Result<(), OrderError> {
-        let holding = self.holding(config);
+    fn check(&self, config: &Config, own: SocketAddr, order: &Order) -> Result<(), OrderError> {
+        let holding = self.holding(config, own);
         let known = |id: &BackendId| match holding.iter().any(|backend| backend.id == *id) {
             true => Ok(()),
             false => Err(OrderError::UnknownBackend {
@@ -293,7 +299,7 @@ impl Membership {
                 if holding.iter().any(|backend| backend.id == id) {
                     return Err(OrderError::Exists(id));
                 }
-                if *endpoint == config.listen {
+                if *endpoint == own {
                     return Err(OrderError::OwnAddress(address.clone()));
                 }
                 match name {

@@ -286,12 +286,14 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         membership.take_over(&config, handover.overlay, found.collect());
         cursor = Arc::new(Cursor::at(handover.cursor));
     }
-    let members = task::members(&registry, &config, membership.holding(&config), false);
+    let listening = setup.listeners.listening();
+    let holding = membership.holding(&config, listening.proxy);
+    let members = task::members(&registry, &config, holding, false);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
     let parts = Parts {
         members,
         strategy_name: membership.strategy(&config),
-        listening: setup.listeners.listening(),
+        listening,
         sources: membership.statuses().into(),
         lapsed: Arc::default(),
         config,

@@ -13,6 +13,7 @@ use crate::stats::names;
 use crate::strategy::Cursor;
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use tokio::time::Instant;
 /// Without health checks, how long a backend that refused a connection is left alone before requests try it again. Each
 /// failed try costs that request one retry, never an error while another backend is left.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Entries of a source that are named when they are left out; a table of nonsense must not fill the log.
+const MOST_LEFT_OUT: usize = 50;
 /// How often the drained are let go and the refused are tried again.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
@@ -130,8 +133,10 @@ impl Task {
                 let _ = done.send(self.plan(&config, &next));
             }
             Command::Draft { order, done } => {
-                let config = self.own.publisher.load().config.clone();
-                let _ = done.send(self.own.membership.draft(&config, &order));
+                let present = self.own.publisher.load();
+                let own = present.listening.proxy;
+                let draft = self.own.membership.draft(&present.config, own, &order);
+                let _ = done.send(draft);
             }
             Command::Obey { order, kept, done } => {
                 let _ = done.send(self.by_hand(&order, kept));
@@ -276,7 +281,7 @@ impl Task {
         let to = Side {
             config,
             strategy: next.strategy(config),
-            backends: &next.holding(config),
+            backends: &next.holding(config, own_address(&present, config)),
         };
         Plan::between(from, to, |id| self.in_flight(id))
     }
@@ -287,11 +292,11 @@ impl Task {
     }
 
     fn by_hand(&mut self, order: &Order, kept: Option<Overlay>) -> Result<Plan, OrderError> {
-        let config = self.own.publisher.load().config.clone();
+        let present = self.own.publisher.load();
         let keeps = kept.is_some();
         let mut next = self.own.membership.clone();
-        next.obey(&config, order, kept)?;
-        let plan = self.adopt(next, &config);
+        next.obey(&present.config, present.listening.proxy, order, kept)?;
+        let plan = self.adopt(next, &present.config);
         tracing::info!(change = %order, kept = keeps, "changed by hand");
         self.own.events.record(What::ChangedByHand {
             change: order.to_string(),
@@ -300,8 +305,23 @@ impl Task {
         Ok(plan)
     }
 
-    fn found(&mut self, source: Source, backends: Vec<BackendConfig>, left_out: Vec<String>) {
-        let config = self.own.publisher.load().config.clone();
+    fn found(
+        &mut self,
+        source: Source,
+        mut backends: Vec<BackendConfig>,
+        mut left_out: Vec<String>,
+    ) {
+        let present = self.own.publisher.load();
+        let config = present.config.clone();
+        let own = present.listening.proxy;
+        for looping in backends.extract_if(.., |backend| backend.endpoint == own) {
+            left_out.push(format!("`{}`: the balancer's own address", looping.id));
+        }
+        if left_out.len() > MOST_LEFT_OUT {
+            let more = left_out.len() - MOST_LEFT_OUT;
+            left_out.truncate(MOST_LEFT_OUT);
+            left_out.push(format!("and {more} more"));
+        }
         let mut next = self.own.membership.clone();
         let Some(was_away) = next.found(&config, &source, backends, left_out.clone()) else {
             return;
@@ -348,8 +368,12 @@ impl Task {
     fn publish_holding(&mut self, config: &Arc<Config>, sockets: Option<&Prepared>) {
         let present = self.own.publisher.load();
         let membership = &self.own.membership;
+        let listening = match sockets {
+            Some(prepared) => prepared.listening(present.listening),
+            None => present.listening,
+        };
         let unchecked = present.config.health.is_some() && config.health.is_none();
-        let holding = membership.holding(config);
+        let holding = membership.holding(config, listening.proxy);
         let members = members(&self.own.registry, config, holding, unchecked);
         let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
         let until = Instant::now() + config.runtime.drain_timeout;
@@ -365,10 +389,6 @@ impl Task {
         }
         self.leaving
             .retain(|leaving| !staying.contains(&leaving.backend.id));
-        let listening = match sockets {
-            Some(prepared) => prepared.listening(present.listening),
-            None => present.listening,
-        };
         let parts = Parts {
             strategy_name: membership.strategy(config),
             sources: membership.statuses().into(),
@@ -466,6 +486,14 @@ impl Task {
 
 /// Sockets that are bound and a log that is open, neither in use yet.
 type Resources = (Prepared, Option<Target>);
+
+/// Where the balancer will listen under `config`: its port may be left to the kernel, which has chosen one.
+fn own_address(present: &Snapshot, config: &Config) -> SocketAddr {
+    match config.listen == present.config.listen {
+        true => present.listening.proxy,
+        false => config.listen,
+    }
+}
 
 fn configs(members: &[Member]) -> Vec<BackendConfig> {
     members.iter().map(|member| member.config.clone()).collect()

@@ -4,7 +4,9 @@
 
 mod changes;
 mod documents;
+mod operator;
 mod process;
 mod refusals;
 mod runs;
+mod takeover;
 mod traffic;
