@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api;
 mod changes;
+mod discovery;
 mod documents;
 mod operator;
 mod process;

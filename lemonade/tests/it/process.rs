@@ -18,7 +18,12 @@ pub(crate) fn root() -> &'static Path {
 
 /// The binary with nothing of the tester's environment that would configure it.
 pub(crate) fn lemonade(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lemonade"));
+    program(env!("CARGO_BIN_EXE_lemonade"), arguments)
+}
+
+/// The same for another program.
+pub(crate) fn program(path: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).current_dir(root()).env_clear();
     command
         .stdin(Stdio::null())
