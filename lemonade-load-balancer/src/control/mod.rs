@@ -88,7 +88,7 @@ pub(crate) enum Command {
     },
     /// Give everything that another process needs to take over.
     HandOver {
-        done: oneshot::Sender<io::Result<(Handover, Vec<(Role, OwnedFd)>)>>,
+        done: oneshot::Sender<io::Result<(Handover, Sockets)>>,
     },
     /// Let go of the listening sockets.
     StopListening {
@@ -124,6 +124,9 @@ pub enum Refused {
         cause: io::Error,
     },
 }
+
+/// Listening sockets, once more, with what each is for.
+pub type Sockets = Vec<(Role, OwnedFd)>;
 
 /// The live state of every backend, those that still drain included.
 pub(crate) type Registry = DashMap<BackendId, Arc<Backend>>;
@@ -221,9 +224,7 @@ impl Handle {
     }
 
     /// What another process needs to take over: what was learned, and every listening socket once more.
-    pub async fn hand_over(
-        &self,
-    ) -> Result<io::Result<(Handover, Vec<(Role, OwnedFd)>)>, ShuttingDown> {
+    pub async fn hand_over(&self) -> Result<io::Result<(Handover, Sockets)>, ShuttingDown> {
         self.ask(|done| Command::HandOver { done }).await
     }
 

@@ -3,10 +3,10 @@
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
-use super::{Command, Order, OrderError, Refused, Registry, Verdict};
+use super::{Command, Order, OrderError, Refused, Registry, Sockets, Verdict};
 use crate::backend::{Backend, BackendId, State};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
-use crate::listen::{Listeners, Prepared, Role};
+use crate::listen::{Listeners, Prepared};
 use crate::log_file::{LogFile, Target};
 use crate::snapshot::{Member, Parts, Publisher, Snapshot};
 use crate::stats::names;
@@ -14,7 +14,6 @@ use crate::strategy::Cursor;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -461,7 +460,7 @@ impl Task {
         lapsed.map(|leaving| leaving.backend.clone()).collect()
     }
 
-    fn hand_over(&self) -> io::Result<(Handover, Vec<(Role, OwnedFd)>)> {
+    fn hand_over(&self) -> io::Result<(Handover, Sockets)> {
         let present = self.own.publisher.load();
         let now = self.own.epoch.elapsed();
         let (overlay, found) = self.own.membership.hand_over();

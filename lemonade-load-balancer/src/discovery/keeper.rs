@@ -37,7 +37,7 @@ impl Keeper {
             Order::Enable(id) => store.set_enabled(&id.to_string(), true).await,
             Order::Weight(id, weight) => store.set_weight(&id.to_string(), *weight).await,
         };
-        written.map_err(told)
+        written.map_err(|error: SqlError| error.to_string())
     }
 }
 
@@ -48,8 +48,4 @@ impl Keep for Keeper {
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'k>> {
         Box::pin(self.write(order))
     }
-}
-
-fn told(error: SqlError) -> String {
-    error.to_string()
 }

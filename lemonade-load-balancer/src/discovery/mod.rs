@@ -43,11 +43,10 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
             stays
         });
         for (source, target) in wanted {
-            if !running.contains_key(&source) {
-                let task =
-                    tasks.spawn_local(watch(source.clone(), target.clone(), control.clone()));
-                running.insert(source, (target, task));
-            }
+            running.entry(source).or_insert_with_key(|source| {
+                let watching = watch(source.clone(), target.clone(), control.clone());
+                (target, tasks.spawn_local(watching))
+            });
         }
         // Reap what was aborted, so that the set does not grow with every reload.
         while tasks.try_join_next().is_some() {}

@@ -8,7 +8,7 @@ use hyper::Method;
 use lemonade_config::{Document, Environment, Faults};
 use lemonade_load_balancer::config::{self, Inputs};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::Path;
 
 pub(crate) fn run(options: cli::Check) -> Result<(), Failure> {
     if options.schema {
@@ -68,7 +68,7 @@ fn report(faults: &Faults) -> Value {
 /// Variables are expanded here: the balancer does not expand them in what callers send.
 fn diff(
     inputs: &Inputs,
-    path: &PathBuf,
+    path: &Path,
     admin: Option<&str>,
     wants_json: bool,
 ) -> Result<(), Failure> {

@@ -52,7 +52,7 @@ fn every_sample_of_the_worker_loads() {
 #[test]
 fn every_configuration_in_a_document_loads() {
     let mut shown = 0;
-    for document in ["README.md", "docs/configuration.md"] {
+    for document in ["README.md", "docs/configuration.md", "docs/operations.md"] {
         for block in yaml_blocks(&root().join(document)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("block.yaml");
@@ -97,6 +97,99 @@ fn every_key_of_the_reference_exists() {
             unknown.contains(&format!("`{}`", last(key))),
             "{key} is not known: {unknown}"
         );
+    }
+}
+
+/// And every key that the loader knows is listed, with the default that it has in the code; but for those that are read for
+/// the sake of older files and of later releases.
+#[test]
+fn every_key_of_the_loader_is_in_the_reference() {
+    let text = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let rows: std::collections::HashMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let key = cells.next()?.trim_end_matches('`');
+            Some((key, cells.next()?.trim_matches('`')))
+        })
+        .collect();
+    let schema = lemonade_load_balancer::config::schema();
+    let mut known = Vec::new();
+    keys(&schema, &schema, "", &mut known);
+    assert!(known.len() > 50, "{known:?}");
+    for (key, default) in known {
+        let Some(documented) = rows.get(key.as_str()) else {
+            panic!("docs/configuration.md does not list `{key}`");
+        };
+        if let Some(default) = default {
+            let same = *documented == default
+                || documented
+                    .parse::<lemonade_config::ByteSize>()
+                    .is_ok_and(|size| size.as_u64().to_string() == default)
+                || documented
+                    .parse::<lemonade_config::RawDuration>()
+                    .ok()
+                    .map(|it| it.or_millis())
+                    == default
+                        .parse::<lemonade_config::RawDuration>()
+                        .ok()
+                        .map(|it| it.or_millis());
+            assert!(
+                same,
+                "`{key}` has the default `{default}`, not `{documented}`"
+            );
+        }
+    }
+}
+
+/// Every key of a schema with its default, if that is no table.
+fn keys(
+    schema: &serde_json::Value,
+    part: &serde_json::Value,
+    path: &str,
+    known: &mut Vec<(String, Option<String>)>,
+) {
+    if let Some(place) = part["$ref"].as_str() {
+        let place = place.trim_start_matches('#');
+        return keys(schema, schema.pointer(place).unwrap(), path, known);
+    }
+    for choice in part["anyOf"].as_array().into_iter().flatten() {
+        let path = match choice["type"] == "array" && !path.ends_with("[]") {
+            true => format!("{path}[]"),
+            false => path.to_owned(),
+        };
+        let choice = if choice["type"] == "array" {
+            &choice["items"]
+        } else {
+            choice
+        };
+        keys(schema, choice, &path, known);
+    }
+    for (key, property) in part["properties"].as_object().into_iter().flatten() {
+        let description = property["description"].as_str().unwrap_or_default();
+        let description = description.to_lowercase();
+        let aside = ["older", "no effect", "another name"];
+        if aside.iter().any(|word| description.contains(word)) {
+            continue;
+        }
+        let is_list = property["anyOf"]
+            .as_array()
+            .is_some_and(|choices| choices.iter().any(|choice| choice["type"] == "array"));
+        let dot = if path.is_empty() { "" } else { "." };
+        let list = if is_list { "[]" } else { "" };
+        let path = format!("{path}{dot}{key}{list}");
+        let default = match &property["default"] {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            serde_json::Value::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        };
+        // A block is listed by what is in it; one with a short form is listed itself as well.
+        let before = known.len();
+        keys(schema, property, &path, known);
+        if known.len() == before {
+            known.push((path, default));
+        }
     }
 }
 

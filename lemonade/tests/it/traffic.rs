@@ -100,7 +100,7 @@ impl Shared {
         self.began.elapsed().as_nanos() as u64
     }
 
-    fn fail(&self, what: String) {
+    fn fail(&self, what: &str) {
         let at = self.began.elapsed();
         self.failures
             .lock()
@@ -121,7 +121,7 @@ async fn ask(shared: Arc<Shared>, requests: usize) {
                 // The move may be a moment older than our knowledge of it.
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 if *shared.target.lock().unwrap() == target {
-                    shared.fail(format!("connecting to {target}: {error}"));
+                    shared.fail(&format!("connecting to {target}: {error}"));
                 }
             }
         }
@@ -139,15 +139,15 @@ async fn converse(shared: &Shared, mut client: Client, requests: usize) {
         let began = shared.now();
         let answer = match client.try_answer_to(&request).await {
             Ok(answer) => answer,
-            Err(broken) => return shared.fail(format!("no answer: {broken:?}")),
+            Err(broken) => return shared.fail(&format!("no answer: {broken:?}")),
         };
         let (status, backend) = (answer.status(), answer.text());
         if status != 200 {
-            return shared.fail(format!("{status}: {backend}"));
+            return shared.fail(&format!("{status}: {backend}"));
         }
         let forbidden = shared.forbidden.lock().unwrap().get(&backend).copied();
         if forbidden.is_some_and(|since| began > since) {
-            shared.fail(format!("{backend} answered, which was gone"));
+            shared.fail(&format!("{backend} answered, which was gone"));
         }
         shared.answered.fetch_add(1, SeqCst);
         let closing = answer

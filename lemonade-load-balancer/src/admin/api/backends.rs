@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use lemonade_config::Address;
+use lemonade_config::{Address, AddressError};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -133,7 +133,10 @@ pub(super) async fn add(
     Body(new): Body<NewBackend>,
 ) -> Result<(StatusCode, Json<Plan>), Problem> {
     let Query(Persist { persist }) = persist?;
-    let address: Address = new.address.parse().map_err(unprocessable)?;
+    let address: Address = new
+        .address
+        .parse()
+        .map_err(|error: AddressError| unprocessable(error.to_string()))?;
     let order = Order::Add {
         endpoint: resolve(&address).await?,
         name: new.name.map(valid_name).transpose()?,
@@ -168,8 +171,8 @@ fn valid_weight(weight: u32) -> Result<u32, Problem> {
     }
 }
 
-fn unprocessable(detail: impl ToString) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail.to_string())
+fn unprocessable(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
 }
 
 /// Removes a backend: it gets no new request, those in flight finish. One that a source names is hidden for as long as it
