@@ -1,0 +1,23 @@
+//! What clients, operators and backends of the balancer meet: the whole of it, in this process, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admin;
+mod answers;
+mod backpressure;
+mod balancer;
+mod bodies;
+mod connections;
+mod drain;
+mod forwarding;
+mod framing;
+mod headers;
+mod health;
+mod interim;
+mod limits;
+mod moves;
+mod observability;
+mod reload;
+mod retries;
+mod timeouts;
+mod upgrade;

@@ -1,0 +1,140 @@
+//! Connections that leave HTTP behind.
+
+use crate::balancer::{GET, balancer, ok};
+use lemonade_test::{Connection, Origin, until};
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: t\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n";
+
+/// Switches, with a greeting in the same write, then echoes until the client ends.
+async fn switching(mut connection: Connection) {
+    if connection.request().await.is_err() {
+        return;
+    }
+    connection.send(format!("{SWITCHED}hello ")).await;
+    while let Ok(bytes) = connection.some().await {
+        if bytes.is_empty() || !connection.send(bytes).await {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn upgraded_connection_carries_bytes_both_ways() {
+    let origin = Origin::start(switching).await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    // Bytes sent together with the head belong to the new protocol.
+    client.send(format!("{UPGRADE}early ")).await;
+    let answer = client.head().await;
+    assert_eq!(answer.status(), 101);
+    assert_eq!(answer.field("upgrade"), Some("websocket"));
+    assert_eq!(answer.field("connection"), Some("upgrade"));
+    assert_eq!(answer.field("sec-websocket-accept"), Some("y"));
+    assert_eq!(client.exactly(12).await, b"hello early ");
+    for round in 0..20 {
+        let ping = vec![round; 5000];
+        client.send(&ping).await;
+        assert_eq!(client.exactly(5000).await, ping);
+    }
+    let request = &origin.requests()[0];
+    assert_eq!(request.field("upgrade"), Some("websocket"));
+    assert_eq!(request.field("connection"), Some("upgrade"));
+    assert_eq!(balancer.in_flight(0), 1);
+    client.finish().await;
+    client.closed().await;
+    until("nothing is in flight", || balancer.in_flight(0) == 0).await;
+}
+
+#[tokio::test]
+async fn backend_that_ends_an_upgraded_connection_ends_the_clients() {
+    let origin = Origin::start(async |mut connection: Connection| {
+        if connection.request().await.is_ok() {
+            connection.send(format!("{SWITCHED}bye")).await;
+        }
+    })
+    .await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.head().await.status(), 101);
+    assert_eq!(client.rest().await, b"bye");
+}
+
+#[tokio::test]
+async fn refused_upgrade_stays_http() {
+    let origin = Origin::named("plain").await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for _ in 0..3 {
+        let answer = client.ask(UPGRADE).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "plain"));
+        assert_eq!(client.get("/").await.text(), "plain");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn switch_that_nobody_asked_for_is_502() {
+    let origin = Origin::answering(format!("{SWITCHED}{}", ok("evil"))).await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for round in 1..=2 {
+        assert_eq!(client.ask(GET).await.status(), 502);
+        assert_eq!(origin.connections(), round);
+    }
+}
+
+#[tokio::test]
+async fn http_2_upgrades_are_not_passed_on() {
+    let origin = Origin::named("plain").await;
+    let balancer = balancer(&[&origin]);
+    for protocol in ["h2c", "H2C", "websocket, h2c", "h2c, websocket"] {
+        let answer = balancer
+            .ask(format!(
+                "GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(answer.status(), 200);
+    }
+    for request in origin.requests() {
+        for gone in ["upgrade", "http2-settings", "connection"] {
+            assert!(!request.has(gone), "{gone} in {request:?}");
+        }
+    }
+    assert_eq!(origin.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn upgrade_field_without_the_connection_option_is_no_upgrade() {
+    let origin = Origin::named("plain").await;
+    let balancer = balancer(&[&origin]);
+    balancer
+        .ask("GET / HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    balancer
+        .ask("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(origin.requests().len(), 2);
+    assert!(
+        origin
+            .requests()
+            .iter()
+            .all(|request| !request.has("upgrade"))
+    );
+}
+
+#[tokio::test]
+async fn body_of_an_upgrade_request_is_not_sent_twice() {
+    let origin = Origin::start(switching).await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbodyframe")
+        .await;
+    assert_eq!(client.head().await.status(), 101);
+    assert_eq!(client.exactly(11).await, b"hello frame");
+    client.finish().await;
+    client.closed().await;
+    assert_eq!(origin.requests()[0].text(), "body");
+}
