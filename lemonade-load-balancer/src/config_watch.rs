@@ -4,14 +4,12 @@
 //! symbolic link, both of which a watch on the file itself would lose. Events that come together are one reload. A file that
 //! cannot be used changes nothing, and is complained of once.
 
-use crate::config::Overlay;
 use crate::control::{Operator, ReloadFailure};
 use crate::snapshot::Published;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,12 +33,7 @@ pub(crate) struct Watch {
     /// Reports through `changes` for as long as it lives.
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
-    /// The files as they were when they were last applied.
-    seen: [Option<Fingerprint>; 2],
 }
-
-/// What tells a file from the same one changed: which one it is, when it was written, how long it is.
-type Fingerprint = (u64, SystemTime, u64);
 
 impl Watch {
     pub(crate) fn begin(path: PathBuf) -> Result<Self, WatchError> {
@@ -64,15 +57,12 @@ impl Watch {
                 .watch(folder, RecursiveMode::NonRecursive)
                 .map_err(fail)?;
         }
-        let mut watch = Watch {
+        Ok(Watch {
             path,
             changes,
             watcher,
             watched,
-            seen: [None; 2],
-        };
-        watch.seen = watch.look();
-        Ok(watch)
+        })
     }
 
     /// Applies every change, until the control task is gone.
@@ -86,13 +76,11 @@ impl Watch {
                 self.settle(ABSENCE).await;
             }
             self.follow_links();
-            // Something else in the folder, a log perhaps.
-            let seen = self.look();
-            if seen == self.seen {
+            let Some(reloaded) = operator.reload_if_changed().await else {
+                // Something else in the folder, a log perhaps; or somebody was faster.
                 continue;
-            }
-            self.seen = seen;
-            match operator.reload().await {
+            };
+            match reloaded {
                 Ok(_) => complained_of.clear(),
                 Err(ReloadFailure::ShuttingDown(_)) => return,
                 Err(failure) => {
@@ -104,14 +92,6 @@ impl Watch {
                 }
             }
         }
-    }
-
-    /// The file and that of the changes by hand, as they are now.
-    fn look(&self) -> [Option<Fingerprint>; 2] {
-        [&self.path, &Overlay::path(&self.path)].map(|path| {
-            let file = std::fs::metadata(path).ok()?;
-            Some((file.ino(), file.modified().ok()?, file.len()))
-        })
     }
 
     /// Gathers events for so long.

@@ -145,6 +145,9 @@ pub struct Published {
 pub(crate) struct Publisher {
     current: Arc<ArcSwap<Snapshot>>,
     changed: watch::Sender<u64>,
+    /// Views that readers may still hold. Whoever lets go of the last hold frees it, which takes a while if there are many
+    /// backends; that shall not be a reader, who has requests to serve.
+    past: Vec<Arc<Snapshot>>,
 }
 
 /// Both ends, with the first snapshot in place.
@@ -155,6 +158,7 @@ pub(crate) fn channel(first: Snapshot) -> (Publisher, Published) {
         Publisher {
             current: current.clone(),
             changed: sender,
+            past: Vec::new(),
         },
         Published {
             current,
@@ -164,11 +168,16 @@ pub(crate) fn channel(first: Snapshot) -> (Publisher, Published) {
 }
 
 impl Publisher {
-    pub(crate) fn publish(&self, snapshot: Snapshot) {
+    pub(crate) fn publish(&mut self, snapshot: Snapshot) {
         let generation = snapshot.generation;
-        self.current.store(Arc::new(snapshot));
+        self.past.push(self.current.swap(Arc::new(snapshot)));
         // Nobody may be listening while the process ends.
         let _ = self.changed.send(generation);
+    }
+
+    /// Frees the views that nobody reads any more.
+    pub(crate) fn free_past(&mut self) {
+        self.past.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     pub(crate) fn load(&self) -> Arc<Snapshot> {

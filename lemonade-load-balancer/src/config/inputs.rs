@@ -4,7 +4,9 @@ use super::overlay::Overlay;
 use super::overrides::Overrides;
 use super::validate::{self, Loaded};
 use lemonade_config::{Document, Environment, Faults};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// The file, the environment and the flags that a process was started with.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,11 @@ pub struct Inputs {
     pub overrides: Overrides,
 }
 
+/// What tells the file, and that of the changes by hand, from the same ones changed: which file it is, when it was written, how
+/// long it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Fingerprint([Option<(u64, SystemTime, u64)>; 2]);
+
 impl Inputs {
     /// Reads everything as it is now. Blocks while host names are resolved.
     pub fn load(&self) -> Result<Loaded, Faults> {
@@ -26,6 +33,16 @@ impl Inputs {
     /// What the process would run by if the file were `document`. Blocks as [`Self::load`] does.
     pub fn check(&self, document: &Document) -> Result<Loaded, Faults> {
         validate::check(document, &self.environment, &self.overrides)
+    }
+
+    /// The files as they are now, to tell whether they were changed.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let of = |path: &PathBuf| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.modified().ok()?, file.len()))
+        };
+        let overlay = self.overlay_path();
+        Fingerprint([&self.path, &overlay].map(|path| of(path.as_ref()?)))
     }
 
     /// Where changes by hand are kept; nowhere without a file to keep them beside.

@@ -17,6 +17,7 @@ mod view;
 
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
+pub(crate) use inputs::Fingerprint;
 pub use inputs::Inputs;
 pub use overlay::{Added, Amendment, Instead, Overlay};
 pub use overrides::Overrides;

@@ -5,7 +5,7 @@
 
 use super::{Handle, Order, OrderError, Refused, ShuttingDown};
 use crate::backend::BackendId;
-use crate::config::{Inputs, Loaded, Plan, Source};
+use crate::config::{Fingerprint, Inputs, Loaded, Plan, Source};
 use crate::snapshot::Published;
 use lemonade_config::{Document, Faults};
 use std::fmt;
@@ -70,7 +70,14 @@ pub struct Operator {
     inputs: Arc<Inputs>,
     database: Arc<dyn Keep>,
     /// Held over awaits on purpose: whoever comes second waits until the first is through.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Mutex<Turn>>,
+}
+
+/// What whoever has the turn knows.
+#[derive(Debug, Default)]
+struct Turn {
+    /// The files as they were when they were last read.
+    read: Fingerprint,
 }
 
 impl Operator {
@@ -81,12 +88,13 @@ impl Operator {
         inputs: Inputs,
         database: Arc<dyn Keep>,
     ) -> Self {
+        let read = inputs.fingerprint();
         Operator {
             handle,
             published,
             inputs: Arc::new(inputs),
             database,
-            turn: Arc::default(),
+            turn: Arc::new(Mutex::new(Turn { read })),
         }
     }
 
@@ -95,9 +103,23 @@ impl Operator {
         self.inputs.path.as_ref()
     }
 
+    /// Reads the configuration again and applies it, if a file was changed since it was last read.
+    pub(crate) async fn reload_if_changed(&self) -> Option<Result<Plan, ReloadFailure>> {
+        let mut turn = self.turn.lock().await;
+        if turn.read == self.inputs.fingerprint() {
+            return None;
+        }
+        Some(self.read(&mut turn).await)
+    }
+
     /// Reads the configuration again and applies it.
     pub async fn reload(&self) -> Result<Plan, ReloadFailure> {
-        let _turn = self.turn.lock().await;
+        self.read(&mut *self.turn.lock().await).await
+    }
+
+    async fn read(&self, turn: &mut Turn) -> Result<Plan, ReloadFailure> {
+        // Before reading: what is written meanwhile is a change.
+        turn.read = self.inputs.fingerprint();
         let inputs = self.inputs.clone();
         let read = tokio::task::spawn_blocking(move || Ok((inputs.load()?, inputs.overlay()?)));
         let read: Result<(Loaded, _), Faults> = read.await.map_err(|_| ShuttingDown)?;

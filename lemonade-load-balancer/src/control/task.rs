@@ -399,7 +399,7 @@ impl Task {
         self.publish(parts);
     }
 
-    fn publish(&self, parts: Parts) {
+    fn publish(&mut self, parts: Parts) {
         let generation = self.own.publisher.load().generation + 1;
         let snapshot = Snapshot::new(generation, parts, &self.own.cursor);
         self.own.publisher.publish(snapshot);
@@ -423,6 +423,7 @@ impl Task {
             }
         }
         self.see_off(now);
+        self.own.publisher.free_past();
     }
 
     /// Lets go of removed backends: of each when its last request has ended, or has had its time.

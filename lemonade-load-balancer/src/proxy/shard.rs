@@ -12,7 +12,7 @@ use super::headers::{RequestId, RequestIds};
 use super::reply::Reason;
 use super::retry::Attempts;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
-use crate::backend::{BackendId, State};
+use crate::backend::{Backend, State};
 use crate::config::{Limits, Timeouts};
 use crate::control;
 use crate::drain::{Drain, Phase};
@@ -21,11 +21,11 @@ use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
 use crate::listen::Feed;
 use crate::log_file::LogWriter;
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Member, Published, Snapshot};
 use crate::stats::{Outcome, RequestStats, ShardStats};
 use crate::strategy::PickContext;
 use arc_swap::ArcSwap;
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -89,8 +89,8 @@ pub(super) struct Shard {
     stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
-    /// Every backend that this shard has met and that is still configured.
-    upstreams: RefCell<HashMap<BackendId, Rc<Upstream>>>,
+    /// This shard's way to every backend of the view's snapshot, in the order of its members.
+    upstreams: RefCell<Vec<Rc<Upstream>>>,
     rng: RefCell<fastrand::Rng>,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
@@ -273,37 +273,49 @@ impl Shard {
         self.view.borrow().clone()
     }
 
-    /// Takes over a new snapshot, keeping the idle connections to every backend that stays.
+    /// Takes over a new snapshot, keeping the idle connections to every backend that stays. Costs a few microseconds for
+    /// 1,000 backends of which most stay in their places: requests wait for it.
     fn renew_view(&self, snapshot: Arc<Snapshot>) {
-        let mut known = self.upstreams.borrow_mut();
-        let mut kept = HashMap::with_capacity(snapshot.members.len());
-        for member in snapshot.members.iter() {
-            let upstream = known
-                .remove(&member.live.id)
-                .filter(|upstream| {
-                    upstream.endpoint == member.config.endpoint
-                        && Arc::ptr_eq(&upstream.backend, &member.live)
-                })
-                .unwrap_or_else(|| {
-                    Rc::new(Upstream::new(
-                        member.live.clone(),
-                        member.config.endpoint,
-                        self.index,
-                    ))
-                });
+        let old = self.upstreams.take();
+        let serves = |upstream: &&Rc<Upstream>, member: &Member| {
+            upstream.endpoint == member.config.endpoint
+                && Arc::ptr_eq(&upstream.backend, &member.live)
+        };
+        let elsewhere: OnceCell<HashMap<*const Backend, &Rc<Upstream>>> = OnceCell::new();
+        let find_elsewhere = |member: &Member| {
+            let by_backend = elsewhere.get_or_init(|| {
+                let backends = old.iter();
+                backends
+                    .map(|upstream| (Arc::as_ptr(&upstream.backend), upstream))
+                    .collect()
+            });
+            by_backend.get(&Arc::as_ptr(&member.live)).copied()
+        };
+        let upstream = |(place, member): (usize, &Member)| {
+            let same_place = old.get(place).filter(|upstream| serves(upstream, member));
+            let kept = same_place
+                .or_else(|| find_elsewhere(member).filter(|upstream| serves(upstream, member)));
+            let open = || Upstream::new(member.live.clone(), member.config.endpoint, self.index);
+            let upstream = kept.cloned().unwrap_or_else(|| Rc::new(open()));
             if member.live.state.get() == State::Unhealthy {
                 upstream.clear();
             }
-            kept.insert(member.live.id.clone(), upstream);
-        }
+            upstream
+        };
+        let upstreams: Vec<_> = snapshot.members.iter().enumerate().map(upstream).collect();
+        // The pool has some of the members, in their order.
+        let mut members = upstreams.iter();
         let pool = snapshot.pool.backends().iter();
-        let upstreams = pool
-            .filter_map(|backend| kept.get(&backend.id).cloned())
-            .collect();
-        *known = kept;
+        let in_pool = pool.filter_map(|backend| {
+            members
+                .find(|upstream| Arc::ptr_eq(&upstream.backend, backend))
+                .cloned()
+        });
+        let in_pool = in_pool.collect();
+        self.upstreams.replace(upstreams);
         *self.view.borrow_mut() = Rc::new(View {
             snapshot,
-            upstreams,
+            upstreams: in_pool,
         });
     }
 
@@ -314,7 +326,7 @@ impl Shard {
             buffer::trim();
             let now = Instant::now();
             self.view();
-            for upstream in self.upstreams.borrow().values() {
+            for upstream in self.upstreams.borrow().iter() {
                 upstream.sweep(now);
             }
             for backend in self.view.borrow().snapshot.lapsed.iter() {
