@@ -190,12 +190,23 @@ impl Overlay {
         if !path.exists() {
             return Ok(Overlay::default());
         }
-        let document = Document::load(path, &Environment::default())?;
+        Overlay::read(&Document::load(path, &Environment::default())?)
+    }
+
+    /// The changes that a document says were kept.
+    pub fn read(document: &Document) -> Result<Self, Faults> {
         let (overlay, mut faults) = document.decode::<Overlay>();
         let overlay = overlay.unwrap_or_default();
         for (address, amendment) in &overlay.backends {
-            if let Err(error) = address.parse::<Address>() {
-                faults.push(document.fault("backends", format!("`{address}`: {error}")));
+            match address.parse::<Address>() {
+                Ok(parsed) if parsed.to_string() == *address => {}
+                Ok(parsed) => {
+                    let problem = format!("`{address}`: write `{parsed}`");
+                    faults.push(document.fault("backends", problem));
+                }
+                Err(error) => {
+                    faults.push(document.fault("backends", format!("`{address}`: {error}")));
+                }
             }
             let weights = [
                 amendment.added.as_ref().map(|added| added.weight),
@@ -241,5 +252,132 @@ impl Discovery {
     /// Whether every source that it names is in `spoken`.
     pub fn all_in(&self, spoken: impl Fn(&Source) -> bool) -> bool {
         self.sources().all(|source| spoken(&source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn backend(port: u16, weight: u32, source: Source) -> BackendConfig {
+        BackendConfig {
+            id: BackendId::new(format!("127.0.0.1:{port}").parse().unwrap()),
+            endpoint: ([127, 0, 0, 1], port).into(),
+            name: format!("w{port}"),
+            weight,
+            source,
+            drained: false,
+        }
+    }
+
+    fn own() -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    #[test]
+    fn first_source_has_its_say_and_nobody_is_there_twice() {
+        let mut namesake = backend(4, 1, Source::Sql);
+        namesake.name = "w2".to_owned();
+        let said = [
+            backend(1, 1, Source::File),
+            backend(2, 5, Source::File),
+            backend(2, 9, Source::Sql),
+            namesake,
+        ];
+        let holding = Overlay::default().backends(said, own());
+        let told: Vec<(&str, u32)> = holding
+            .iter()
+            .map(|backend| (backend.name.as_str(), backend.weight))
+            .collect();
+        assert_eq!(told, [("w2", 5), ("127.0.0.1:4", 1)], "and never ourselves");
+    }
+
+    #[test]
+    fn kept_changes_are_checked_when_they_are_read() {
+        let read = |text: &str| {
+            let parsed = Document::parse(
+                "o.json",
+                lemonade_config::Format::Json,
+                text,
+                &Environment::default(),
+            );
+            Overlay::read(&parsed.unwrap())
+        };
+        for (text, why) in [
+            (r#"{"backends": {"x": {}}}"#, "expected host:port"),
+            (r#"{"backends": {"A:1": {}}}"#, "write `a:1`"),
+            (
+                r#"{"strategy": {"to": "best", "instead_of": "random"}}"#,
+                "unknown strategy `best`",
+            ),
+            (
+                r#"{"backends": {"a:1": {"weight": {"to": 0, "instead_of": 1}}}}"#,
+                "1 to 65535",
+            ),
+            (
+                r#"{"backends": {"a:1": {"wieght": 1}}}"#,
+                "did you mean `weight`",
+            ),
+        ] {
+            let faults = read(text).unwrap_err().to_string();
+            assert!(faults.contains(why), "{faults}");
+        }
+    }
+
+    #[test]
+    fn overlay_that_cannot_be_written_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lb.overlay.json");
+        let mut overlay = Overlay::default();
+        overlay.amend(&backend(2, 1, Source::File).id).drained = true;
+        overlay.save(&path).unwrap();
+        assert_eq!(Overlay::load(&path).unwrap(), overlay);
+        // Where the new file would be written, something is in the way.
+        std::fs::create_dir(folder.path().join("lb.overlay.json.new")).unwrap();
+        assert!(Overlay::default().save(&path).is_err());
+        assert_eq!(Overlay::load(&path).unwrap(), overlay);
+    }
+
+    /// What a source says, and what was done by hand: ports, weights.
+    fn amendments() -> impl Strategy<Value = Vec<(u16, Amendment)>> {
+        let weight = proptest::option::of((1u32..9, 1u32..9))
+            .prop_map(|weight| weight.map(|(to, instead_of)| Instead { to, instead_of }));
+        let amendment =
+            (any::<bool>(), any::<bool>(), weight).prop_map(|(removed, drained, weight)| {
+                Amendment {
+                    added: None,
+                    removed,
+                    drained,
+                    weight,
+                }
+            });
+        proptest::collection::vec((2u16..9, amendment), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn pruning_changes_nothing_that_holds(
+            said in proptest::collection::vec((1u16..9, 1u32..9), 0..9),
+            amended in amendments(),
+        ) {
+            let mut said: Vec<BackendConfig> = said
+                .into_iter()
+                .map(|(port, weight)| backend(port, weight, Source::File))
+                .collect();
+            let mut seen = HashSet::new();
+            said.retain(|backend| seen.insert(backend.id.clone()));
+            let mut overlay = Overlay::default();
+            for (port, amendment) in amended {
+                *overlay.amend(&backend(port, 1, Source::File).id) = amendment;
+            }
+            let before = overlay.backends(said.clone(), own());
+            let mut pruned = overlay.clone();
+            pruned.prune(&said, &Config::default(), true);
+            prop_assert_eq!(pruned.backends(said.clone(), own()), before);
+            // And what is left of it survives the way through a file.
+            let text = serde_json::to_string(&pruned).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Overlay>(&text).unwrap(), pruned);
+        }
     }
 }
