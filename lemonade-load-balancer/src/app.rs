@@ -291,6 +291,8 @@ where
     let runtime_name = name.to_owned();
     let run = move || match Builder::new_current_thread()
         .enable_all()
+        // The runtime's other threads: those for what blocks, such as reading a configuration.
+        .on_thread_start(give_way)
         .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime.block_on(service()),
@@ -300,4 +302,14 @@ where
         .name(name.to_owned())
         .spawn(run)
         .map_err(StartError::Thread)
+}
+
+/// Lets the present thread run when the shards leave time for it: where there are as many shards as cores, reading a file with
+/// a thousand backends would take milliseconds from requests.
+fn give_way() {
+    /// On a saturated core, a tenth of what a shard gets.
+    const NICE: i32 = 10;
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "a thread's priority cannot be lowered");
+    }
 }

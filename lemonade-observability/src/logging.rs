@@ -32,8 +32,9 @@ impl FromStr for Format {
     }
 }
 
-/// Rocket warns of its start and of every client that leaves; `_` is the target it uses for continued lines.
-const QUIET: &str = "rocket=error,_=error";
+/// Rocket warns of its start and of every client that leaves; `_` is the target it uses for continued lines. sqlx warns of
+/// parameters in a database's URL that it does not know, with their values, one of which may be a misspelt password.
+const QUIET: &str = "rocket=error,_=error,sqlx=error";
 
 /// Why logging could not be set up.
 #[derive(Debug, Error)]

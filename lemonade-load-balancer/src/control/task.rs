@@ -129,7 +129,7 @@ impl Task {
             Command::Plan { config, done } => {
                 let kept = Overlay::clone(self.own.membership.kept());
                 let next = self.own.membership.under(&config, kept);
-                let _ = done.send(self.plan(&config, &next));
+                let _ = done.send(self.consider(&config, &next).0);
             }
             Command::Draft { order, done } => {
                 let present = self.own.publisher.load();
@@ -212,7 +212,7 @@ impl Task {
     /// All of it, or nothing: what may fail is done before anything is changed.
     fn reload(&mut self, config: Config, kept: Overlay) -> Result<Plan, Refused> {
         let next = self.own.membership.under(&config, kept);
-        let plan = self.plan(&config, &next);
+        let (plan, holding) = self.consider(&config, &next);
         let prepared = self.prepare(&plan, &config);
         let (sockets, log) = match prepared {
             Ok(prepared) => prepared,
@@ -228,7 +228,7 @@ impl Task {
         }
         let path = config.access_log.file.clone();
         let config = Arc::new(config);
-        self.publish_holding(&config, Some(&sockets));
+        self.publish_holding(&config, holding, Some(&sockets));
         if let Some(listeners) = &mut self.own.listeners {
             listeners.commit(sockets);
         }
@@ -269,20 +269,22 @@ impl Task {
         self.own.events.record(What::ReloadRefused { error });
     }
 
-    fn plan(&self, config: &Config, next: &Membership) -> Plan {
+    /// What `next` would hold under `config`, and how that differs from what does.
+    fn consider(&self, config: &Config, next: &Membership) -> (Plan, Vec<BackendConfig>) {
         let present = self.own.publisher.load();
-        let backends = configs(&present.members);
+        let holding = next.holding(config, own_address(&present, config));
         let from = Side {
             config: &present.config,
             strategy: present.strategy_name,
-            backends: &backends,
+            backends: &configs(&present.members),
         };
         let to = Side {
             config,
             strategy: next.strategy(config),
-            backends: &next.holding(config, own_address(&present, config)),
+            backends: &holding,
         };
-        Plan::between(from, to, |id| self.in_flight(id))
+        let plan = Plan::between(from, to, |id| self.in_flight(id));
+        (plan, holding)
     }
 
     fn in_flight(&self, id: &BackendId) -> u32 {
@@ -357,14 +359,19 @@ impl Task {
 
     /// Publishes what `next` holds.
     fn adopt(&mut self, next: Membership, config: &Arc<Config>) -> Plan {
-        let plan = self.plan(config, &next);
+        let (plan, holding) = self.consider(config, &next);
         self.own.membership = next;
-        self.publish_holding(config, None);
+        self.publish_holding(config, holding, None);
         plan
     }
 
     /// Publishes what the membership holds, and has what it no longer holds drain.
-    fn publish_holding(&mut self, config: &Arc<Config>, sockets: Option<&Prepared>) {
+    fn publish_holding(
+        &mut self,
+        config: &Arc<Config>,
+        holding: Vec<BackendConfig>,
+        sockets: Option<&Prepared>,
+    ) {
         let present = self.own.publisher.load();
         let membership = &self.own.membership;
         let listening = match sockets {
@@ -372,7 +379,6 @@ impl Task {
             None => present.listening,
         };
         let unchecked = present.config.health.is_some() && config.health.is_none();
-        let holding = membership.holding(config, listening.proxy);
         let members = members(&self.own.registry, config, holding, unchecked);
         let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
         let until = Instant::now() + config.runtime.drain_timeout;
