@@ -29,7 +29,7 @@ fn reload(criterion: &mut Criterion) {
     let path = folder.path().join("lb.yaml");
     write(&path, 1);
     let inputs = Inputs {
-        path: Some(path.clone()),
+        path: Some(path),
         ..Inputs::default()
     };
     let loaded = inputs.load().unwrap();
