@@ -1,8 +1,8 @@
 //! The sockets that the process listens on: bound before anything depends on them, handed to whoever serves them, and let
 //! go without losing a connection.
 //!
-//! Owned by the control task. A move to another address is bound first ([`Listeners::prepare`]), so that a failure changes
-//! nothing, and handed over after the rest of the change is published ([`Listeners::commit`]). Sockets may also come from
+//! Owned by the control task. A move to another address is bound first (`prepare`), so that a failure changes
+//! nothing, and handed over after the rest of the change is published (`commit`). Sockets may also come from
 //! outside: from systemd, or from the process that this one replaces ([`Inherited`]).
 
 use crate::config::Config;
