@@ -11,9 +11,16 @@ use crate::expand::is_name;
 use crate::fault::{Fault, Faults, Position};
 
 /// Variables by name. Those of the process that are not UTF-8 are passed over.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     variables: HashMap<String, String>,
+}
+
+/// Names only: the values may be secrets.
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
 }
 
 impl Environment {

@@ -4,14 +4,14 @@
 //! access log. Each is owned by [`App`] and joined when it has drained.
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Inputs, Overlay};
+use crate::config::{Config, Fingerprint, Inputs, Overlay};
 use crate::config_watch::{Watch, WatchError};
 use crate::control::{self, Errand, Handover, Keep, Operator};
 use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::health;
 use crate::listen::{self, Inherited, ListenError, Listening};
-use crate::log_file::LogFile;
+use crate::log_file::{LogFile, Written};
 use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
@@ -25,6 +25,9 @@ use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 
+/// How long the last lines of the access log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// What a balancer starts from.
 #[derive(Debug, Default)]
 pub struct Start {
@@ -34,6 +37,8 @@ pub struct Start {
     pub kept: Overlay,
     /// Where the configuration was read from, to be read again; its file is watched.
     pub inputs: Inputs,
+    /// The files as they were when they were read; unless it says so, as they are at the start.
+    pub read: Option<Fingerprint>,
     /// Sockets that are bound already.
     pub inherited: Inherited,
     /// What the process that this one replaces had learned.
@@ -68,6 +73,7 @@ pub struct App {
     drain: Drain,
     shards: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
+    log_written: Written,
 }
 
 impl App {
@@ -76,7 +82,7 @@ impl App {
         lemonade_observability::prometheus::install();
         let count = start.config.runtime.shards;
         let (listeners, feeds, admin_feed) = listen::open(&start.config, start.inherited)?;
-        let log = LogFile::open(start.config.access_log.file.as_deref())
+        let (log, log_written) = LogFile::open(start.config.access_log.file.as_deref())
             .map_err(StartError::AccessLog)?;
         let access_log = log.writer();
         let watch = start.inputs.path.clone().map(Watch::begin).transpose()?;
@@ -91,7 +97,14 @@ impl App {
             epoch,
         });
         let keeper: Arc<dyn Keep> = Arc::new(discovery::Keeper::new(published.clone()));
-        let operator = Operator::new(control.clone(), published.clone(), start.inputs, keeper);
+        let read = start.read.unwrap_or_else(|| start.inputs.fingerprint());
+        let operator = Operator::new(
+            control.clone(),
+            published.clone(),
+            start.inputs,
+            keeper,
+            read,
+        );
         let (trigger, drain) = drain::channel();
         let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
         let shared = proxy::Shared {
@@ -151,6 +164,7 @@ impl App {
             drain,
             shards,
             background,
+            log_written,
         })
     }
 
@@ -220,6 +234,7 @@ impl App {
             trigger,
             shards,
             background,
+            log_written,
             ..
         } = self;
         let shards = tokio::task::spawn_blocking(move || join_all(shards));
@@ -242,7 +257,11 @@ impl App {
             tracing::warn!("the drain was cut short: connections are closed");
             let _ = shards.await;
         }
-        let _ = tokio::task::spawn_blocking(move || join_all(background)).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            join_all(background);
+            log_written.wait(LAST_LINES);
+        });
+        let _ = ended.await;
         tracing::info!(drained, "stopped");
         drained
     }

@@ -11,7 +11,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How often the file is looked at although nothing was told.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a file may be missing or empty before that counts as its new content.
 const ABSENCE: Duration = Duration::from_millis(400);
@@ -68,9 +71,16 @@ impl Watch {
     /// Applies every change, until the control task is gone.
     pub(crate) async fn run(mut self, operator: Operator, published: Published) {
         let mut complained_of = String::new();
-        while self.changes.recv().await.is_some() {
-            let interval = published.load().config.runtime.config_watch_interval;
-            self.settle(interval).await;
+        loop {
+            match timeout(LOOK, self.changes.recv()).await {
+                Ok(Some(())) => {
+                    let interval = published.load().config.runtime.config_watch_interval;
+                    self.settle(interval).await;
+                }
+                Ok(None) => return,
+                // Some changes are told to nobody: those of a network's file system, or of a folder that was replaced.
+                Err(_) => {}
+            }
             // Some editors truncate before they write, or move the file away before they put the new one in its place.
             if !self.has_content() {
                 self.settle(ABSENCE).await;
@@ -104,9 +114,16 @@ impl Watch {
         std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
     }
 
-    /// A link that was changed points to another folder now; what happens there is to be seen too.
+    /// A link that was changed points to another folder now; what happens there is to be seen too, and no more what happens
+    /// where it pointed before.
     fn follow_links(&mut self) {
-        for folder in folders(&self.path) {
+        let present: HashSet<PathBuf> = folders(&self.path).into_iter().collect();
+        for gone in self.watched.difference(&present) {
+            // The folder may be gone itself.
+            let _ = self.watcher.unwatch(gone);
+        }
+        self.watched.retain(|folder| present.contains(folder));
+        for folder in present {
             let watching = self.watched.contains(&folder)
                 || self
                     .watcher

@@ -16,9 +16,26 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// Connections that the kernel completes before they are accepted, per shard (capped by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// What serves the sockets gets them here: from each message on, these and no others. No socket: nothing to serve.
-/// What is queued on those it had is to be accepted still, for in their clients' eyes it was.
-pub(crate) type Feed = UnboundedReceiver<Vec<TcpListener>>;
+/// What serves the sockets gets them here: from each message on, these and no others.
+pub(crate) type Feed = UnboundedReceiver<Share>;
+
+/// A server's sockets. None: nothing to serve any more.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) sockets: Vec<TcpListener>,
+    /// What becomes of those it had.
+    pub(crate) old: Old,
+}
+
+/// What becomes of sockets that a server is to let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Old {
+    /// Nobody else has them. The kernel lets nobody new in any more, so whoever is on the way in is to be waited for, and
+    /// accepted: in their clients' eyes they were.
+    Closing,
+    /// Another process has them too, and goes on with them.
+    Held,
+}
 
 /// An address cannot be listened on.
 #[derive(Debug, Error)]
@@ -64,7 +81,12 @@ impl Role {
 
 /// Listening sockets that somebody else has bound for us.
 #[derive(Debug, Default)]
-pub struct Inherited(pub Vec<InheritedSocket>);
+pub struct Inherited {
+    /// The sockets.
+    pub sockets: Vec<InheritedSocket>,
+    /// Whoever bound them keeps them, for the process after this one: systemd does.
+    pub held: bool,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -96,7 +118,7 @@ impl Inherited {
                     .is_ok_and(|address| serves(address, configured))
         };
         let mut taken: Vec<_> = self
-            .0
+            .sockets
             .extract_if(.., |socket| named(socket) || is_bound_there(socket))
             .collect();
         taken.drain(..).map(|socket| socket.listener).collect()
@@ -104,7 +126,7 @@ impl Inherited {
 
     /// Says which sockets nobody wants; they are closed.
     fn refuse_rest(self) {
-        for socket in self.0 {
+        for socket in self.sockets {
             let address = socket.listener.local_addr().ok();
             tracing::warn!(
                 name = socket.name,
@@ -135,6 +157,8 @@ struct Group {
     asked: SocketAddr,
     address: SocketAddr,
     sockets: Vec<TcpListener>,
+    /// Somebody else keeps them too.
+    held: bool,
 }
 
 /// Owns the sockets. Dropping it does not close those that were handed over.
@@ -142,8 +166,8 @@ struct Group {
 pub(crate) struct Listeners {
     proxy: Group,
     admin: Option<Group>,
-    shards: Vec<UnboundedSender<Vec<TcpListener>>>,
-    admin_feed: UnboundedSender<Vec<TcpListener>>,
+    shards: Vec<UnboundedSender<Share>>,
+    admin_feed: UnboundedSender<Share>,
 }
 
 /// Sockets that are bound and not yet in use, with what each server is to get of them. Dropping it lets them go again.
@@ -176,8 +200,8 @@ pub(crate) fn open(
         shards,
         admin_feed,
     };
-    listeners.feed_shards(listeners.proxy.shares(config.runtime.shards)?);
-    listeners.feed_admin(shares_of(listeners.admin.as_ref())?);
+    listeners.feed_shards(listeners.proxy.shares(config.runtime.shards)?, Old::Held);
+    listeners.feed_admin(shares_of(listeners.admin.as_ref())?, Old::Held);
     Ok((listeners, feeds, admin_receiver))
 }
 
@@ -224,28 +248,34 @@ impl Listeners {
     /// Hands the prepared sockets over and lets go of those that they replace.
     pub(crate) fn commit(&mut self, prepared: Prepared) {
         if let Some((group, shares)) = prepared.proxy {
-            std::mem::replace(&mut self.proxy, group).retire();
-            self.feed_shards(shares);
+            let old = std::mem::replace(&mut self.proxy, group).retire();
+            self.feed_shards(shares, old);
         }
         if let Some((group, shares)) = prepared.admin {
-            if let Some(old) = std::mem::replace(&mut self.admin, group) {
-                old.retire();
-            }
-            self.feed_admin(shares);
+            let old = std::mem::replace(&mut self.admin, group);
+            let old = old.map_or(Old::Held, Group::retire);
+            self.feed_admin(shares, old);
         }
     }
 
     /// Lets go of every socket. Those that another process took over stay open in its hands.
-    pub(crate) fn close(self, taken_over: bool) {
-        for feed in &self.shards {
-            let _ = feed.send(Vec::new());
-        }
-        // Whoever watches wants to see the drain; but where another process listens too, a call would reach either.
+    pub(crate) fn close(mut self, taken_over: bool) {
+        let nothing = || self.shards.iter().map(|_| Vec::new()).collect();
         if taken_over {
-            self.feed_admin(Vec::new());
+            self.feed_shards(nothing(), Old::Held);
+            // A call would reach either process.
+            self.feed_admin(Vec::new(), Old::Held);
         } else {
-            self.proxy.retire();
+            let nothing = nothing();
+            // The admin API goes on: whoever watches wants to see the drain.
+            let old = self.proxy.retire_in_place();
+            self.feed_shards(nothing, old);
         }
+    }
+
+    /// The sockets are kept by whoever bound them, for the process after this one.
+    pub(crate) fn are_held(&self) -> bool {
+        self.proxy.held
     }
 
     /// Every socket once more, for a process that is to take over.
@@ -264,14 +294,14 @@ impl Listeners {
     }
 
     // A server that is gone needs no sockets.
-    fn feed_shards(&self, shares: Vec<Vec<TcpListener>>) {
-        for (feed, share) in self.shards.iter().zip(shares) {
-            let _ = feed.send(share);
+    fn feed_shards(&self, shares: Vec<Vec<TcpListener>>, old: Old) {
+        for (feed, sockets) in self.shards.iter().zip(shares) {
+            let _ = feed.send(Share { sockets, old });
         }
     }
 
-    fn feed_admin(&self, share: Vec<TcpListener>) {
-        let _ = self.admin_feed.send(share);
+    fn feed_admin(&self, sockets: Vec<TcpListener>, old: Old) {
+        let _ = self.admin_feed.send(Share { sockets, old });
     }
 }
 
@@ -296,6 +326,8 @@ impl Group {
             return Group::bind(asked, count, None);
         }
         for socket in &sockets {
+            // An older process may have left its filter; without one there is nothing to take off.
+            let _ = SockRef::from(socket).detach_filter();
             socket
                 .set_nonblocking(true)
                 .and_then(|()| SockRef::from(socket).set_tcp_nodelay(true))
@@ -313,6 +345,7 @@ impl Group {
             asked,
             address: local(&sockets[0], asked)?,
             sockets,
+            held: inherited.held,
         })
     }
 
@@ -320,7 +353,7 @@ impl Group {
     /// such a group, so a plain bind first makes sure that nobody is there but `present`, our own.
     fn bind(asked: SocketAddr, count: usize, present: Option<&Group>) -> Result<Self, ListenError> {
         if !present.is_some_and(|present| overlap(present.address, asked)) {
-            drop(bind(asked, false)?);
+            drop(bound(asked, false)?);
         }
         let first = bind(asked, true)?;
         let address = local(&first, asked)?;
@@ -332,6 +365,7 @@ impl Group {
             asked,
             address,
             sockets,
+            held: false,
         })
     }
 
@@ -353,16 +387,31 @@ impl Group {
             })
     }
 
-    /// Lets go of sockets that others still serve. From here on the kernel drops whoever knocks, as if the packet were lost,
-    /// so that nobody is accepted between the server's last look at its queue and the close, only to be reset.
-    fn retire(self) {
-        /// Classic BPF: return 0, the length of the packet that is kept.
-        const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
-        for socket in &self.sockets {
-            if let Err(error) = SockRef::from(socket).attach_filter(&[DROP_ALL]) {
+    fn retire(mut self) -> Old {
+        self.retire_in_place()
+    }
+
+    /// Lets go of sockets that the servers still have. If nobody else keeps them, the kernel drops the first packet of whoever
+    /// knocks from here on, as if it were lost, so that nobody is accepted between a server's last look at its queue and the
+    /// close, only to be reset. Handshakes that have begun go on to their end.
+    fn retire_in_place(&mut self) -> Old {
+        /// Classic BPF over the TCP header: load the flags; if SYN is set, keep nothing of the packet, else all of it.
+        const DROP_SYN: [SockFilter; 4] = [
+            SockFilter::new(0x30, 0, 0, 13),
+            SockFilter::new(0x45, 0, 1, 0x02),
+            SockFilter::new(0x06, 0, 0, 0),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+        ];
+        let sockets = std::mem::take(&mut self.sockets);
+        if self.held {
+            return Old::Held;
+        }
+        for socket in &sockets {
+            if let Err(error) = SockRef::from(socket).attach_filter(&DROP_SYN) {
                 tracing::debug!(%error, address = %self.address, "no filter before closing");
             }
         }
+        Old::Closing
     }
 }
 
@@ -373,6 +422,15 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn bind(address: SocketAddr, shared: bool) -> Result<TcpListener, ListenError> {
+    let socket = bound(address, shared)?;
+    socket
+        .listen(BACKLOG)
+        .map_err(|cause| ListenError { address, cause })?;
+    Ok(socket.into())
+}
+
+/// A socket that has the address and does not listen yet.
+fn bound(address: SocketAddr, shared: bool) -> Result<Socket, ListenError> {
     let bound = || {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -385,8 +443,7 @@ fn bind(address: SocketAddr, shared: bool) -> Result<TcpListener, ListenError> {
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        Ok(socket)
     };
     bound().map_err(|cause| ListenError { address, cause })
 }

@@ -8,9 +8,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 8192;
@@ -18,9 +19,19 @@ const QUEUE: usize = 8192;
 /// What the writer is told.
 enum Order {
     Line(Vec<u8>),
-    /// What comes after this goes there.
-    Turn(Target),
+    /// What comes after this goes to the next target.
+    Turn,
 }
+
+/// The target that the writer is to turn to, if it is to.
+#[derive(Debug, Default)]
+struct Next {
+    target: Option<Target>,
+    /// The queue was full, so the writer was not told, and is to look by itself.
+    untold: bool,
+}
+
+type Sink = BufWriter<Box<dyn Write + Send>>;
 
 /// A place to write to, open already.
 #[derive(Debug)]
@@ -33,7 +44,7 @@ impl Target {
         path.map(open).transpose().map(Target)
     }
 
-    fn writer(self) -> BufWriter<Box<dyn Write + Send>> {
+    fn writer(self) -> Sink {
         let sink: Box<dyn Write + Send> = match self.0 {
             Some(file) => Box::new(file),
             None => Box::new(io::stdout()),
@@ -54,13 +65,26 @@ pub(crate) struct LogWriter {
 pub(crate) struct LogFile {
     path: Option<PathBuf>,
     writer: LogWriter,
+    next: Arc<Mutex<Next>>,
+}
+
+/// Tells when the writer has written everything: when the last [`LogWriter`] is gone, and the [`LogFile`].
+#[derive(Debug)]
+pub(crate) struct Written(Receiver<()>);
+
+impl Written {
+    /// Waits, but no longer than this: a disk that hangs must not keep the process.
+    pub(crate) fn wait(&self, patience: Duration) {
+        // Nothing is ever sent: the writer's end is dropped.
+        let _ = self.0.recv_timeout(patience);
+    }
 }
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Order::Line(_) => "Line",
-            Order::Turn(_) => "Turn",
+            Order::Turn => "Turn",
         })
     }
 }
@@ -81,19 +105,27 @@ impl LogWriter {
 
 impl LogFile {
     /// Opens the file and starts the writer, which ends when the last [`LogWriter`] is gone.
-    pub(crate) fn open(path: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn open(path: Option<&Path>) -> io::Result<(Self, Written)> {
         let target = Target::open(path)?;
         let (orders, queue) = sync_channel(QUEUE);
+        let (ending, ended) = sync_channel(0);
+        let next = Arc::<Mutex<Next>>::default();
+        let slot = next.clone();
         std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&queue, target))?;
-        Ok(LogFile {
+            .spawn(move || {
+                write_lines(&queue, target, &slot);
+                drop(ending);
+            })?;
+        let log = LogFile {
             path: path.map(Path::to_owned),
             writer: LogWriter {
                 orders,
                 dropped: Arc::default(),
             },
-        })
+            next,
+        };
+        Ok((log, Written(ended)))
     }
 
     pub(crate) fn writer(&self) -> LogWriter {
@@ -108,11 +140,13 @@ impl LogFile {
         Target::open(path).map(Some)
     }
 
-    /// What comes from now on goes to `path`, which is open as `target`. Waits while the writer is far behind.
+    /// What comes from now on goes to `path`, which is open as `target`. Never waits: a writer that is stuck in a write turns
+    /// when it is through.
     pub(crate) fn turn_to(&mut self, path: Option<&Path>, target: Target) {
         self.path = path.map(Path::to_owned);
-        // The writer ends only after this.
-        let _ = self.writer.orders.send(Order::Turn(target));
+        let mut next = lock(&self.next);
+        next.target = Some(target);
+        next.untold = self.writer.orders.try_send(Order::Turn).is_err();
     }
 
     /// Opens the present file once more: the one that is open was renamed.
@@ -124,22 +158,24 @@ impl LogFile {
     }
 }
 
+fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
+    // Nothing panics while it is held.
+    next.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes what is queued, flushing whenever the queue is empty. A failed write (a full disk) is said once, and the log goes
 /// on when there is room again.
-fn write_lines(queue: &Receiver<Order>, target: Target) {
+fn write_lines(queue: &Receiver<Order>, target: Target, next: &Mutex<Next>) {
     let mut sink = target.writer();
     let mut failing = false;
     let mut waiting = queue.recv().ok();
     while let Some(order) = waiting.take() {
-        let mut written = match order {
-            Order::Line(line) => sink.write_all(&line),
-            Order::Turn(target) => turn(&mut sink, target),
-        };
+        let mut written = write(&mut sink, order, next);
         while let Ok(order) = queue.try_recv() {
-            written = match order {
-                Order::Line(line) => written.and_then(|()| sink.write_all(&line)),
-                Order::Turn(target) => written.and(turn(&mut sink, target)),
-            };
+            written = written.and(write(&mut sink, order, next));
+        }
+        if lock(next).untold {
+            written = written.and(turn(&mut sink, next));
         }
         match written.and_then(|()| sink.flush()) {
             Ok(()) if failing => {
@@ -156,8 +192,22 @@ fn write_lines(queue: &Receiver<Order>, target: Target) {
     }
 }
 
+fn write(sink: &mut Sink, order: Order, next: &Mutex<Next>) -> io::Result<()> {
+    match order {
+        Order::Line(line) => sink.write_all(&line),
+        Order::Turn => turn(sink, next),
+    }
+}
+
 /// What was written so far goes to the old target.
-fn turn(sink: &mut BufWriter<Box<dyn Write + Send>>, target: Target) -> io::Result<()> {
+fn turn(sink: &mut Sink, next: &Mutex<Next>) -> io::Result<()> {
+    let target = {
+        let mut next = lock(next);
+        next.untold = false;
+        next.target.take()
+    };
+    // Two turns that come together are one.
+    let Some(target) = target else { return Ok(()) };
     let flushed = sink.flush();
     // What could not be written there is not written elsewhere: `BufWriter` would try again when it drops.
     let old = std::mem::replace(sink, target.writer());
@@ -168,7 +218,7 @@ fn turn(sink: &mut BufWriter<Box<dyn Write + Send>>, target: Target) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn until_holds(path: &Path, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -186,7 +236,7 @@ mod tests {
     fn lines_go_where_the_log_was_turned_to_when_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
-        let mut log = LogFile::open(Some(&a)).unwrap();
+        let (mut log, written) = LogFile::open(Some(&a)).unwrap();
         let writer = log.writer();
         writer.write(b"1\n".to_vec());
         assert!(log.prepare(Some(&a)).unwrap().is_none());
@@ -203,5 +253,10 @@ mod tests {
         until_holds(&b, "4\n");
         until_holds(&c, "3\n");
         assert!(log.prepare(Some(Path::new("/nowhere/log"))).is_err());
+
+        writer.write(b"5\n".to_vec());
+        drop((writer, log));
+        written.wait(Duration::from_secs(20));
+        assert_eq!(std::fs::read_to_string(&b).unwrap(), "4\n5\n");
     }
 }

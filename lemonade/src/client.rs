@@ -8,8 +8,8 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use lemonade_config::Environment;
-use lemonade_load_balancer::config::{AdminConfig, Config, Inputs, Secret};
+use lemonade_config::{Document, Environment};
+use lemonade_load_balancer::config::{self, AdminConfig, Secret};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 /// How long a call may take; the API answers at once, but a change that is kept may wait for a database.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const OFF: &str = "the configuration has `admin: off`: there is nothing to call";
 
 /// Where the API is, and what opens it.
 #[derive(Debug)]
@@ -62,12 +64,9 @@ impl Client {
         let token = environment.get("LEMONADE_ADMIN_TOKEN").map(Secret::new);
         let configured = match config {
             Some(path) => {
-                let inputs = Inputs {
-                    path: Some(path.to_owned()),
-                    environment: environment.clone(),
-                    ..Inputs::default()
-                };
-                configured(inputs.load()?.config)?
+                let document = Document::load(path, &environment)?;
+                let admin = config::admin(&document, &environment)?;
+                admin.ok_or_else(|| Failure::Usage(OFF.to_owned()))?
             }
             None => AdminConfig::default(),
         };
@@ -147,12 +146,6 @@ impl Client {
             self.address
         ))
     }
-}
-
-fn configured(config: Config) -> Result<AdminConfig, Failure> {
-    config.admin.ok_or_else(|| {
-        Failure::Usage("the configuration has `admin: off`: there is nothing to call".to_owned())
-    })
 }
 
 /// An address that listens everywhere is called here.

@@ -8,21 +8,26 @@
 use super::Admin;
 use super::problem::Problem;
 use crate::config::Secret;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What anyone may ask: orchestrators have no token, and learn one word.
 const OPEN: [&str; 2] = ["/live", "/ready"];
 
-pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
     let config = admin.published.load().config.clone();
     let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
     let path = request.uri().path();
     if !OPEN.contains(&path) {
-        let admitted = admit(request.method(), request.headers(), token);
+        let admitted = admit(request.method(), request.headers(), peer, token);
         if let Err(problem) = admitted {
             return refuse(problem);
         }
@@ -42,7 +47,12 @@ fn refuse(problem: Problem) -> Response {
     response
 }
 
-fn admit(method: &Method, headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Problem> {
+fn admit(
+    method: &Method,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    token: Option<&Secret>,
+) -> Result<(), Problem> {
     let host = text(headers, header::HOST).unwrap_or_default();
     match token {
         Some(token) if shows(headers, token) => {}
@@ -52,7 +62,8 @@ fn admit(method: &Method, headers: &HeaderMap, token: Option<&Secret>) -> Result
                 "a token is needed: `Authorization: Bearer …`",
             ));
         }
-        None if is_local(host) => {}
+        // The listener may have been moved here from where others could call it, with their calls under way.
+        None if is_local(host) && peer.ip().to_canonical().is_loopback() => {}
         None => {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -124,7 +135,7 @@ mod tests {
     }
 
     fn status(method: &Method, pairs: &[(&'static str, &str)], token: Option<&Secret>) -> u16 {
-        admit(method, &headers(pairs), token)
+        admit(method, &headers(pairs), ([127, 0, 0, 1], 1).into(), token)
             .map_or_else(|problem| problem.status().as_u16(), |()| 200)
     }
 
@@ -165,6 +176,14 @@ mod tests {
         ] {
             assert_eq!(get(host), 403, "{host}");
         }
+    }
+
+    #[test]
+    fn without_a_token_others_stay_outside() {
+        let headers = headers(&[("host", "10.0.0.1")]);
+        let ask = |peer: [u8; 4]| admit(&Method::GET, &headers, (peer, 1).into(), None);
+        assert!(ask([127, 0, 0, 2]).is_ok());
+        assert!(ask([10, 0, 0, 2]).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod problem;
 use crate::control::Errand;
 use crate::control::{Events, Operator};
 use crate::drain::{Drain, Phase};
-use crate::listen::Feed;
+use crate::listen::{Feed, Share};
 use crate::snapshot::Published;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -20,7 +20,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use problem::Problem;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
@@ -57,11 +57,13 @@ pub(crate) async fn run(mut feed: Feed, admin: Admin) {
     let mut serving = JoinSet::new();
     let mut present = watch::Sender::new(());
     loop {
-        let sockets = tokio::select! {
-            sockets = feed.recv() => sockets,
+        let share = tokio::select! {
+            share = feed.recv() => share,
             () = drain.reached(Phase::Over) => return,
         };
-        let Some(sockets) = sockets else { break };
+        let Some(Share { sockets, .. }) = share else {
+            break;
+        };
         let next = watch::Sender::new(());
         for socket in sockets {
             serving.spawn(serve(socket, router.clone(), next.subscribe()));
@@ -80,7 +82,8 @@ async fn serve(socket: TcpListener, router: Router, mut present: watch::Receiver
     };
     let served: io::Result<()> = async {
         let listener = tokio::net::TcpListener::from_std(socket)?;
-        axum::serve(listener, router)
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(gone)
             .await
     }

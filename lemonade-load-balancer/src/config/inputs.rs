@@ -22,7 +22,7 @@ pub struct Inputs {
 /// What tells the file, and that of the changes by hand, from the same ones changed: which file it is, when it was written, how
 /// long it is.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Fingerprint([Option<(u64, SystemTime, u64)>; 2]);
+pub struct Fingerprint([Option<(u64, SystemTime, u64)>; 2]);
 
 impl Inputs {
     /// Reads everything as it is now. Blocks while host names are resolved.
@@ -35,8 +35,8 @@ impl Inputs {
         validate::check(document, &self.environment, &self.overrides)
     }
 
-    /// The files as they are now, to tell whether they were changed.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
+    /// The files as they are now, to tell later whether they were changed. Take it before they are read.
+    pub fn fingerprint(&self) -> Fingerprint {
         let of = |path: &PathBuf| {
             let file = std::fs::metadata(path).ok()?;
             Some((file.ino(), file.modified().ok()?, file.len()))

@@ -17,21 +17,21 @@ mod view;
 
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
-pub(crate) use inputs::Fingerprint;
-pub use inputs::Inputs;
+pub use inputs::{Fingerprint, Inputs};
 pub use overlay::{Added, Amendment, Instead, Overlay};
 pub use overrides::Overrides;
 pub(crate) use plan::Side;
 pub use plan::{Change, Member, Moved, Plan};
 pub use schema::schema;
 pub use secret::{Secret, without_password};
-pub use validate::{Loaded, check, load};
+pub use validate::{Loaded, admin, check, load};
 pub use view::view;
 
 use crate::backend::BackendId;
 use crate::strategy;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Everything that one balancer runs by.
@@ -312,10 +312,17 @@ impl Default for Limits {
     }
 }
 
+/// The cores that the process may use, as they were when it was first asked: a limit that is changed later must not make
+/// every reload differ from what runs.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl Default for Runtime {
     fn default() -> Self {
         Runtime {
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            shards: cores(),
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             config_watch_interval: Duration::from_millis(200),

@@ -187,7 +187,8 @@ impl Overlay {
 
     /// Reads the kept changes; none if there is no such file.
     pub fn load(path: &Path) -> Result<Self, Faults> {
-        if !path.exists() {
+        // One that cannot be looked at is a fault, which reading it will tell.
+        if let Ok(false) = path.try_exists() {
             return Ok(Overlay::default());
         }
         Overlay::read(&Document::load(path, &Environment::default())?)

@@ -231,10 +231,13 @@ impl Membership {
 
     fn prune(&mut self, config: &Config) {
         let said = self.said(config);
-        let complete = config
-            .discovery
-            .all_in(|source| self.found.contains_key(source));
-        self.live.prune(&said, config, complete);
+        self.live.prune(&said, config, self.is_complete(config));
+    }
+
+    /// Every source has spoken, so what none of them names is nowhere.
+    fn is_complete(&self, config: &Config) -> bool {
+        let spoken = |source: &Source| self.found.contains_key(source);
+        config.discovery.all_in(spoken)
     }
 
     /// The kept changes as they would be after `order`, for whoever is to write them down first.
@@ -247,7 +250,7 @@ impl Membership {
         let said = self.said(config);
         self.check(config, own, order)?;
         let mut kept = self.kept.clone();
-        kept.prune(&said, config, true);
+        kept.prune(&said, config, self.is_complete(config));
         // What is kept about a backend that was added by hand makes no sense without it.
         if let Some(id) = order.backend()
             && let Some(added) = self.live.of(id).and_then(|amended| amended.added.clone())

@@ -88,7 +88,7 @@ pub(crate) enum Command {
     },
     /// Give everything that another process needs to take over.
     HandOver {
-        done: oneshot::Sender<io::Result<(Handover, Sockets)>>,
+        done: oneshot::Sender<io::Result<Estate>>,
     },
     /// Let go of the listening sockets.
     StopListening {
@@ -125,8 +125,16 @@ pub enum Refused {
     },
 }
 
-/// Listening sockets, once more, with what each is for.
-pub type Sockets = Vec<(Role, OwnedFd)>;
+/// All that another process needs to take over.
+#[derive(Debug)]
+pub struct Estate {
+    /// What was learned.
+    pub handover: Handover,
+    /// Listening sockets, once more, with what each is for.
+    pub sockets: Vec<(Role, OwnedFd)>,
+    /// Whoever bound the sockets keeps them beyond both processes.
+    pub held: bool,
+}
 
 /// The live state of every backend, those that still drain included.
 pub(crate) type Registry = DashMap<BackendId, Arc<Backend>>;
@@ -224,7 +232,7 @@ impl Handle {
     }
 
     /// What another process needs to take over: what was learned, and every listening socket once more.
-    pub async fn hand_over(&self) -> Result<io::Result<(Handover, Sockets)>, ShuttingDown> {
+    pub async fn hand_over(&self) -> Result<io::Result<Estate>, ShuttingDown> {
         self.ask(|done| Command::HandOver { done }).await
     }
 
@@ -289,7 +297,9 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     }
     let listening = setup.listeners.listening();
     let holding = membership.holding(&config, listening.proxy);
-    let members = task::members(&registry, &config, holding, false);
+    // Without health checks nothing else would bring back what was learned to be down.
+    let unchecked = config.health.is_none();
+    let members = task::members(&registry, &config, holding, unchecked);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
     let parts = Parts {
         members,

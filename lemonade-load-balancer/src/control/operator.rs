@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Writes changes by hand to where a source reads its backends from, so that they outlive the process.
 pub trait Keep: fmt::Debug + Send + Sync {
@@ -73,6 +73,10 @@ pub struct Operator {
     turn: Arc<Mutex<Turn>>,
 }
 
+/// Nothing is changed while this lives.
+#[derive(Debug)]
+pub struct Pause(#[expect(dead_code, reason = "it is there to be dropped")] OwnedMutexGuard<Turn>);
+
 /// What whoever has the turn knows.
 #[derive(Debug, Default)]
 struct Turn {
@@ -81,14 +85,14 @@ struct Turn {
 }
 
 impl Operator {
-    /// `database`: keeps changes to backends that came from there.
+    /// `database`: keeps changes to backends that came from there. `read`: the files as they were when they were read.
     pub(crate) fn new(
         handle: Handle,
         published: Published,
         inputs: Inputs,
         database: Arc<dyn Keep>,
+        read: Fingerprint,
     ) -> Self {
-        let read = inputs.fingerprint();
         Operator {
             handle,
             published,
@@ -112,9 +116,16 @@ impl Operator {
         Some(self.read(&mut turn).await)
     }
 
-    /// Reads the configuration again and applies it.
+    /// Reads the configuration again and applies it. Goes on to its end even if the caller does not wait.
     pub async fn reload(&self) -> Result<Plan, ReloadFailure> {
-        self.read(&mut *self.turn.lock().await).await
+        let this = self.clone();
+        let task = async move { this.read(&mut *this.turn.lock().await).await };
+        tokio::spawn(task).await.map_err(|_| ShuttingDown)?
+    }
+
+    /// Has every reload and order wait for as long as the guard lives: what they would change is being handed over.
+    pub async fn pause(&self) -> Pause {
+        Pause(self.turn.clone().lock_owned().await)
     }
 
     async fn read(&self, turn: &mut Turn) -> Result<Plan, ReloadFailure> {
@@ -153,11 +164,25 @@ impl Operator {
         super::find(&self.published.load(), which)
     }
 
-    /// Carries out `order`. `keep`: it is to outlive the process.
+    /// Carries out `order`. `keep`: it is to outlive the process. Goes on to its end even if the caller does not wait.
     pub async fn order(&self, order: Order, keep: bool) -> Result<Plan, OperatorError> {
+        let this = self.clone();
+        let task = async move { this.carry_out(order, keep).await };
+        tokio::spawn(task).await.map_err(|_| ShuttingDown)?
+    }
+
+    async fn carry_out(&self, order: Order, keep: bool) -> Result<Plan, OperatorError> {
         let _turn = self.turn.lock().await;
         if !keep {
             return Ok(self.handle.obey(order, None).await??);
+        }
+        if self.is_disabled_in_database(&order) {
+            self.database
+                .keep(&order)
+                .await
+                .map_err(OperatorError::Keep)?;
+            // The database will name it.
+            return Ok(Plan::default());
         }
         // Made in any case: it says whether the order can be carried out at all.
         let draft = self.handle.draft(order.clone()).await??;
@@ -183,6 +208,17 @@ impl Operator {
             .map_err(|_| ShuttingDown)?
             .map_err(OperatorError::Keep)?;
         Ok(self.handle.obey(order, Some(draft)).await??)
+    }
+
+    /// A row that is not enabled is no backend, but one may be made of it.
+    fn is_disabled_in_database(&self, order: &Order) -> bool {
+        let snapshot = self.published.load();
+        match order {
+            Order::Enable(id) => {
+                snapshot.config.discovery.sql.is_some() && snapshot.member(id).is_none()
+            }
+            _ => false,
+        }
     }
 
     /// A backend that the database names is changed there; one that nobody names is added there, if there is a database.

@@ -3,7 +3,7 @@
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
-use super::{Command, Order, OrderError, Refused, Registry, Sockets, Verdict};
+use super::{Command, Estate, Order, OrderError, Refused, Registry, Verdict};
 use crate::backend::{Backend, BackendId, State};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
@@ -223,7 +223,8 @@ impl Task {
         };
         count_reload(true);
         self.own.membership = next;
-        if plan.is_empty() {
+        // Even if nothing changes for the traffic, what the file says has changed: later changes are compared with that.
+        if plan.is_empty() && config == *self.own.publisher.load().config {
             return Ok(plan);
         }
         let path = config.access_log.file.clone();
@@ -467,7 +468,7 @@ impl Task {
         lapsed.map(|leaving| leaving.backend.clone()).collect()
     }
 
-    fn hand_over(&self) -> io::Result<(Handover, Sockets)> {
+    fn hand_over(&self) -> io::Result<Estate> {
         let present = self.own.publisher.load();
         let now = self.own.epoch.elapsed();
         let (overlay, found) = self.own.membership.hand_over();
@@ -480,13 +481,13 @@ impl Task {
                 .collect(),
             found: found.iter().map(FoundBackend::of).collect(),
         };
-        let sockets = self
-            .own
-            .listeners
-            .as_ref()
-            .map(Listeners::share)
-            .transpose()?;
-        Ok((handover, sockets.unwrap_or_default()))
+        let listeners = self.own.listeners.as_ref();
+        let sockets = listeners.map(Listeners::share).transpose()?;
+        Ok(Estate {
+            handover,
+            sockets: sockets.unwrap_or_default(),
+            held: listeners.is_some_and(Listeners::are_held),
+        })
     }
 }
 
@@ -553,7 +554,7 @@ mod tests {
             kept: Overlay::default(),
             handover: None,
             listeners,
-            log: LogFile::open(None).unwrap(),
+            log: LogFile::open(None).unwrap().0,
             epoch: std::time::Instant::now(),
         });
         tokio::spawn(task.run());
@@ -673,7 +674,7 @@ mod tests {
         } = start(config(&[1]));
         let before = published.load().listening;
         for feed in &mut feeds {
-            assert_eq!(feed.try_recv().unwrap().len(), 1);
+            assert_eq!(feed.try_recv().unwrap().sockets.len(), 1);
         }
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -692,7 +693,7 @@ mod tests {
         assert_eq!((before.admin, after.proxy), (None, address));
         assert!(after.admin.is_some());
         for feed in &mut feeds {
-            let socket = &feed.try_recv().unwrap()[0];
+            let socket = &feed.try_recv().unwrap().sockets[0];
             assert_eq!(socket.local_addr().unwrap(), address);
         }
     }
@@ -723,6 +724,28 @@ mod tests {
             obey(Order::Drain(BackendId::new("127.0.0.1:9".parse().unwrap()))).await,
             Err(OrderError::UnknownBackend { .. })
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn file_that_says_what_was_done_by_hand_is_believed_from_then_on() {
+        let (handle, published) = started(&[1, 2]);
+        let first = published.load().members[0].live.id.clone();
+        let obey = async |order: Order| handle.obey(order, None).await.unwrap().unwrap();
+        obey(Order::Remove(first)).await;
+        obey(Order::Strategy(strategy::Name::Random)).await;
+        let caught_up = Config {
+            strategy: strategy::Name::Random,
+            ..config(&[2])
+        };
+        assert!(reload(&handle, caught_up).await.unwrap().is_empty());
+        let second = published.load().members[0].live.id.clone();
+        obey(Order::Weight(second, 3)).await;
+        assert_eq!(
+            pool(&published),
+            ["w2"],
+            "what the file no longer names stays gone"
+        );
+        assert_eq!(published.load().strategy_name, strategy::Name::Random);
     }
 
     #[tokio::test(start_paused = true)]
@@ -845,7 +868,9 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        let (handover, sockets) = handle.hand_over().await.unwrap().unwrap();
+        let Estate {
+            handover, sockets, ..
+        } = handle.hand_over().await.unwrap().unwrap();
         assert_eq!(sockets.len(), snapshot.config.runtime.shards);
         let written = serde_json::to_string(&handover).unwrap();
 
@@ -857,7 +882,7 @@ mod tests {
             kept: Overlay::default(),
             handover: Some(serde_json::from_str(&written).unwrap()),
             listeners,
-            log: LogFile::open(None).unwrap(),
+            log: LogFile::open(None).unwrap().0,
             epoch: std::time::Instant::now(),
         });
         let next = published.load();

@@ -34,6 +34,15 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
     let mut tasks = JoinSet::new();
     let mut running: HashMap<Source, (Target, AbortHandle)> = HashMap::new();
     loop {
+        // Reap what was aborted, so that the set does not grow with every reload; what panicked is started anew.
+        while let Some(ended) = tasks.try_join_next_with_id() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a source of backends ended early");
+                running.retain(|_, (_, task)| task.id() != error.id());
+            }
+        }
         let wanted = targets(&published);
         running.retain(|source, (target, task)| {
             let stays = wanted.get(source) == Some(target);
@@ -48,8 +57,6 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
                 (target, tasks.spawn_local(watching))
             });
         }
-        // Reap what was aborted, so that the set does not grow with every reload.
-        while tasks.try_join_next().is_some() {}
         if !published.changed().await {
             return;
         }

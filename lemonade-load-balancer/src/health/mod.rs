@@ -28,6 +28,15 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
     let mut tasks = JoinSet::new();
     let mut running: HashMap<BackendId, (Target, Arc<Backend>, AbortHandle)> = HashMap::new();
     loop {
+        // Reap what was aborted, so that the set does not grow with every reload; what panicked is started anew.
+        while let Some(ended) = tasks.try_join_next_with_id() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a health check ended early");
+                running.retain(|_, (_, _, task)| task.id() != error.id());
+            }
+        }
         let snapshot = published.load();
         let wanted = |member: &Member| {
             let health = snapshot.config.health.clone()?;
@@ -57,8 +66,6 @@ pub(crate) async fn run(mut published: Published, control: control::Handle) {
                 running.insert(live.id.clone(), (target, live, task));
             }
         }
-        // Reap what was aborted, so that the set does not grow with every reload.
-        while tasks.try_join_next().is_some() {}
         if !published.changed().await {
             return;
         }

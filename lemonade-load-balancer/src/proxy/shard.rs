@@ -19,7 +19,7 @@ use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
 use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
-use crate::listen::Feed;
+use crate::listen::{Feed, Old, Share};
 use crate::log_file::LogWriter;
 use crate::snapshot::{Member, Published, Snapshot};
 use crate::stats::{Outcome, RequestStats, ShardStats};
@@ -27,6 +27,7 @@ use crate::strategy::PickContext;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ use tokio::task::JoinSet;
 
 /// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
+/// How long a handshake that has begun may take to its end when its socket is to close.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// How often idle backend connections are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -147,33 +150,38 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
 /// Accepts on whatever sockets there are, until there are none; then waits for the last connection to close.
 async fn serve(shard: Rc<Shard>, mut feed: Feed) {
     let mut accepting = JoinSet::new();
-    let mut present = watch::Sender::new(());
-    while let Some(sockets) = feed.recv().await {
+    let mut present = watch::Sender::new(Old::Held);
+    while let Some(Share { sockets, old }) = feed.recv().await {
         let draining = sockets.is_empty();
         // The new ones are served before the old ones are let go.
-        let next = watch::Sender::new(());
+        let next = watch::Sender::new(Old::Held);
         for socket in sockets {
             accepting.spawn_local(serve_socket(shard.clone(), socket, next.subscribe()));
         }
-        drop(std::mem::replace(&mut present, next));
+        present.send_replace(old);
+        present = next;
         if draining {
             break;
         }
     }
-    drop(present);
-    while accepting.join_next().await.is_some() {}
     shard.draining.set(true);
     shard.timers.wake_all();
+    drop(present);
+    while let Some(ended) = accepting.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(shard = shard.index, %error, "accepting ended early");
+        }
+    }
     while shard.open.get() > 0 {
         shard.all_closed.notified().await;
     }
 }
 
-/// Accepts on one socket until the other end of `present` is dropped.
+/// Accepts on one socket until `present` says what is to become of it.
 async fn serve_socket(
     shard: Rc<Shard>,
     socket: std::net::TcpListener,
-    mut present: watch::Receiver<()>,
+    mut present: watch::Receiver<Old>,
 ) {
     let listener = socket
         .local_addr()
@@ -186,7 +194,13 @@ async fn serve_socket(
         () = accept(&shard, &listener, local) => {}
         _ = present.changed() => {}
     }
-    accept_queued(&shard, listener, local);
+    let old = *present.borrow();
+    if old == Old::Closing {
+        // Whoever had been let in when the filter was put on has this long to arrive.
+        let arriving = accept(&shard, &listener, local);
+        let _ = tokio::time::timeout(HANDSHAKE, arriving).await;
+        accept_queued(&shard, listener, local);
+    }
 }
 
 async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
@@ -208,7 +222,16 @@ fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    while let Ok((stream, peer)) = listener.accept() {
+    loop {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if is_exhaustion(&error) => {
+                return tracing::warn!(%error, "connections are lost: raise the limit on open files (ulimit -n)");
+            }
+            // One client gave up while it was queued; the next may not have.
+            Err(_) => continue,
+        };
         let ready = stream
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));

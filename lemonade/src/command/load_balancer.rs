@@ -7,7 +7,7 @@ use crate::upgrade::{Legacy, Program};
 use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::config::{Inputs, Overrides};
-use lemonade_load_balancer::control::Errand;
+use lemonade_load_balancer::control::{self, Errand};
 use sd_notify::NotifyState;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(crate) fn run(mut options: cli::LoadBalancer) -> Result<(), Failure> {
             admin: options.admin,
         },
     };
+    // Before they are read: what is written meanwhile is a change.
+    let read = inputs.fingerprint();
     let loaded = inputs.load()?;
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -40,10 +42,15 @@ pub(crate) fn run(mut options: cli::LoadBalancer) -> Result<(), Failure> {
         config: loaded.config,
         kept,
         inputs,
+        read: Some(read),
         inherited: std::mem::take(&mut legacy.inherited),
         handover: legacy.handover.take(),
     };
-    super::runtime()?.block_on(serve(start, &program, legacy))
+    let runtime = super::runtime()?;
+    let served = runtime.block_on(serve(start, &program, legacy));
+    // A name that is being looked up is nothing to wait for.
+    runtime.shutdown_background();
+    served
 }
 
 /// Without a command: the load balancer, if anything says what to balance.
@@ -97,32 +104,59 @@ async fn serve(start: Start, program: &Program, legacy: Legacy) -> Result<(), Fa
             },
         };
         match next {
-            Next::Stop => break false,
-            Next::Request(Request::Reload) => reload(&app).await,
-            Next::Request(Request::ReopenLogs) => reopen_logs(&app).await,
+            Next::Stop => break None,
+            Next::Request(Request::Reload) => tokio::select! {
+                () = reload(&app) => {}
+                () = signals.stop() => break None,
+            },
+            Next::Request(Request::ReopenLogs) => reopen_logs(app.control()).await,
             Next::Request(Request::Upgrade) => {
+                // What is changed from here on would not be known to the new process.
+                let pause = app.operator().pause().await;
+                let control = app.control().clone();
                 let replaced = tokio::select! {
-                    replaced = program.replace(&app) => replaced,
-                    () = signals.stop() => break false,
+                    replaced = program.replace(&control) => replaced,
+                    () = signals.stop() => break None,
+                    () = stop_errand(&mut app) => break None,
                 };
                 match replaced {
                     Ok(pid) => {
                         info!(pid, "a new process has taken over");
                         notify(&[NotifyState::MainPid(pid)]);
-                        break true;
+                        break Some(pause);
                     }
                     Err(error) => error!(%error, "no new process has taken over: this one goes on"),
                 }
             }
         }
     };
-    if taken_over {
-        app.step_down(signals.stop()).await;
-    } else {
-        notify(&[NotifyState::Stopping]);
-        app.shut_down(signals.stop()).await;
+    let control = app.control().clone();
+    let hurry = signals.stop();
+    let leaving = async {
+        if taken_over.is_some() {
+            app.step_down(hurry).await;
+        } else {
+            notify(&[NotifyState::Stopping]);
+            app.shut_down(hurry).await;
+        }
+    };
+    tokio::pin!(leaving);
+    loop {
+        tokio::select! {
+            () = &mut leaving => return Ok(()),
+            // Logs are rotated while a process drains, too.
+            request = requests.next() => if request == Request::ReopenLogs {
+                reopen_logs(&control).await;
+            },
+        }
     }
-    Ok(())
+}
+
+/// Waits for a caller of the admin API to ask for a stop.
+async fn stop_errand(app: &mut App) {
+    while app.errand().await != Errand::Stop {
+        info!("a new process is being started already");
+    }
 }
 
 /// Says where it is to be found, in the log and for a person at a terminal.
@@ -153,8 +187,8 @@ async fn reload(app: &App) {
     notify(&[NotifyState::Ready]);
 }
 
-async fn reopen_logs(app: &App) {
-    match app.control().reopen_log().await {
+async fn reopen_logs(control: &control::Handle) {
+    match control.reopen_log().await {
         Ok(Ok(())) => info!("logs opened anew"),
         Ok(Err(error)) => {
             error!(%error, "the access log cannot be opened anew: the old file is written on");

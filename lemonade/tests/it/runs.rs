@@ -158,7 +158,12 @@ fn second_signal_ends_the_drain() {
 
 #[test]
 fn demo_drives_itself_and_shows_who_serves() {
-    // Its ports are fixed; another demo on this machine would be in the way, and says so.
+    // Its ports are fixed, and connections of other tests may have had them: the kernel keeps such a port for a minute.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    while !(50_500..=50_550).all(free) && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
     let mut demo = Running::start(&mut lemonade(&[
         "demo",
         "--load",

@@ -65,24 +65,8 @@ fn sockets_of_systemd_are_used_and_it_is_told() {
         &folder,
         &format!("listen: {listen}\nadmin: {api}\nhealth: off\nbackends: [\"127.0.0.1:1\"]\n"),
     );
-    let mut command = lemonade(&["lb", "-c", &config]);
-    command
-        .env("NOTIFY_SOCKET", &manager.path)
-        .env("LISTEN_FDS", "2")
-        // As systemd does without `FileDescriptorName=`: the unit's name.
-        .env("LISTEN_FDNAMES", "lemonade.socket:lemonade.socket");
-    let mappings = [proxy, admin]
-        .into_iter()
-        .zip(3..)
-        .map(|(socket, child_fd)| FdMapping {
-            parent_fd: OwnedFd::from(socket),
-            child_fd,
-        });
-    command.fd_mappings(mappings.collect()).unwrap();
-    let mut balancer = Running::start(&mut command);
-    drop(command);
-    balancer.line("sockets inherited");
-    manager.told("READY=1");
+    // systemd keeps the sockets, for the service's next start.
+    let mut balancer = activate(&config, &manager, [&proxy, &admin]);
     assert_eq!(get(api, "/live").0, 200);
     assert_eq!(get(listen, "/").0, 502);
     balancer.signal("HUP");
@@ -91,6 +75,31 @@ fn sockets_of_systemd_are_used_and_it_is_told() {
     balancer.signal("TERM");
     manager.told("STOPPING=1");
     assert!(balancer.wait().success());
+
+    // Whoever connects meanwhile is served by the next one.
+    let waiting = std::thread::spawn(move || get(listen, "/").0);
+    let _balancer = activate(&config, &manager, [&proxy, &admin]);
+    assert_eq!(waiting.join().unwrap(), 502);
+    assert_eq!(get(api, "/live").0, 200);
+}
+
+/// Starts the balancer as systemd does, with these sockets.
+fn activate(config: &str, manager: &Manager, sockets: [&TcpListener; 2]) -> Running {
+    let mut command = lemonade(&["lb", "-c", config]);
+    command
+        .env("NOTIFY_SOCKET", &manager.path)
+        .env("LISTEN_FDS", "2")
+        // As systemd does without `FileDescriptorName=`: the unit's name.
+        .env("LISTEN_FDNAMES", "lemonade.socket:lemonade.socket");
+    let mappings = sockets.iter().zip(3..).map(|(socket, child_fd)| FdMapping {
+        parent_fd: OwnedFd::from(socket.try_clone().unwrap()),
+        child_fd,
+    });
+    command.fd_mappings(mappings.collect()).unwrap();
+    let balancer = Running::start(&mut command);
+    balancer.line("sockets inherited");
+    manager.told("READY=1");
+    balancer
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::Admin;
 use super::super::problem::{Body, Problem};
 use super::Persist;
-use crate::backend::State as BackendState;
+use crate::backend::{BackendId, State as BackendState};
 use crate::config::{Plan, Source, WEIGHTS};
 use crate::control::Order;
 use crate::snapshot::Member;
@@ -154,10 +154,11 @@ async fn resolve(address: &Address) -> Result<SocketAddr, Problem> {
 }
 
 fn valid_name(name: String) -> Result<String, Problem> {
-    match (1..=100).contains(&name.len()) && !name.chars().any(char::is_control) {
+    let plain = !name.chars().any(char::is_control) && !name.contains("${");
+    match (1..=100).contains(&name.len()) && plain {
         true => Ok(name),
         false => Err(unprocessable(
-            "expected a name of 1 to 100 characters without control characters",
+            "expected a name of 1 to 100 characters without control characters and `${`",
         )),
     }
 }
@@ -218,7 +219,13 @@ pub(super) async fn enable(
     Path(name): Path<String>,
     persist: Result<Query<Persist>, QueryRejection>,
 ) -> Result<Json<Plan>, Problem> {
-    change(&admin, persist, Order::Enable(admin.operator.find(&name)?)).await
+    let id = match (admin.operator.find(&name), name.parse::<Address>()) {
+        (Ok(id), _) => id,
+        // It may be a row of the database that is not enabled, and so is no backend now.
+        (Err(_), Ok(address)) => BackendId::new(address),
+        (Err(unknown), Err(_)) => return Err(unknown.into()),
+    };
+    change(&admin, persist, Order::Enable(id)).await
 }
 
 /// A weight to set.

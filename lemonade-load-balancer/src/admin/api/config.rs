@@ -44,14 +44,23 @@ pub(super) async fn check(
     if body.is_empty() {
         return Ok(Json(admin.operator.check(None).await?));
     }
-    let format = format(&headers)?;
-    let text = std::str::from_utf8(&body)
+    let (format, expanded) = (format(&headers)?, is_expanded(&headers));
+    // It may be long, and others are to be answered meanwhile.
+    let read = tokio::task::spawn_blocking(move || read(&body, format, expanded));
+    let document = read
+        .await
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    Ok(Json(admin.operator.check(Some(document)).await?))
+}
+
+fn read(body: &[u8], format: Format, expanded: bool) -> Result<Document, Problem> {
+    let text = std::str::from_utf8(body)
         .map_err(|_| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is not UTF-8"))?;
     let mut document = Document::parse("body", format, text, &Environment::default())?;
-    if is_expanded(&headers) {
+    if expanded {
         document.loosen();
     }
-    Ok(Json(admin.operator.check(Some(document)).await?))
+    Ok(document)
 }
 
 /// The caller has expanded variables already, and could not know of which type their values were to be.

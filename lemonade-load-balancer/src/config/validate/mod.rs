@@ -69,6 +69,27 @@ pub fn check(
     })
 }
 
+/// Where the admin API is according to a configuration, whatever else may be wrong with that: for those who want to call it.
+/// `None`: it is off.
+pub fn admin(
+    document: &Document,
+    environment: &Environment,
+) -> Result<Option<AdminConfig>, Faults> {
+    let (raw, _) = document.decode::<Raw>();
+    let mut check = Check {
+        document,
+        environment,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let admin = match raw.and_then(|raw| raw.admin) {
+        Some(Switch::Off) => None,
+        Some(Switch::Set(raw)) => Some(check.admin(raw.0)),
+        _ => Some(AdminConfig::default()),
+    };
+    Faults::check(check.faults).map(|()| admin)
+}
+
 /// A check under way: what it has found so far.
 pub(super) struct Check<'d> {
     document: &'d Document,

@@ -20,8 +20,7 @@ impl Store {
         Store { config }
     }
 
-    /// Adds a worker, or gives the one that is there this name (None clears it) and weight; if it was disabled, it
-    /// stays so. A name, or a weight other than 1, needs the table to have that column.
+    /// Adds a worker, or gives the one that is there this name (None clears it) and weight, and enables it. A name, or a weight other than 1, needs the table to have that column.
     pub(crate) async fn put(
         &self,
         address: &str,
@@ -49,6 +48,10 @@ impl Store {
             }
             false if weight != 1 => return Err(open.table.lacks("weight")),
             false => {}
+        }
+        if open.columns.enabled {
+            columns.push("enabled");
+            values.push(Value::Truth(true));
         }
         let (update, insert) = (update(&open, &columns), insert(&open, &columns));
         let given = [&values[..], &[Value::Text(Some(address))]].concat();
