@@ -2,9 +2,10 @@
 
 use crate::balancer::{Balancer, GET, balancer_of_file, ok};
 use lemonade_load_balancer::backend::State;
-use lemonade_test::{Client, Connection, Gate, Message, Origin, until};
+use lemonade_test::{Broken, Client, Connection, Gate, Message, Origin, until};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A file for these backends, and further lines.
@@ -194,6 +195,56 @@ async fn removed_backend_finishes_what_it_has_and_gets_nothing_new() {
     );
     assert_eq!(old.requests().len(), 1);
     until("its kept connections are closed", || old.open() == 0).await;
+}
+
+#[tokio::test]
+async fn removed_backend_that_does_not_finish_is_cut_off_at_its_deadline() {
+    // Begins an answer and never ends it.
+    let old = Origin::start(|mut connection: Connection| async move {
+        let _ = connection.request().await;
+        connection
+            .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntick\r\n")
+            .await;
+        connection.gone().await;
+    })
+    .await;
+    let new = Origin::named("new").await;
+    let timed = |origins: &[&Origin]| {
+        text(origins, "").replace("shards: 2", "shards: 2, drain_timeout: 100ms")
+    };
+    let (_folder, path) = folder(&timed(&[&old]));
+    let balancer = balancer_of_file(&path);
+    let mut reading = balancer.client().await;
+    reading.send(GET).await;
+    assert_eq!(reading.head().await.status(), 200);
+    assert_eq!(reading.exactly(9).await, b"4\r\ntick\r\n");
+    write(&path, &timed(&[&new]));
+    backends_are(&balancer, &[&new]).await;
+    assert!(
+        matches!(reading.some().await, Err(Broken::Reset(_))),
+        "an answer that is cut off cannot look complete"
+    );
+    until("the backend is let go", || old.open() == 0).await;
+    assert_eq!(balancer.get("/").await.text(), "new");
+}
+
+#[tokio::test]
+async fn file_that_vanishes_for_a_moment_is_no_fault() {
+    let (a, b) = (Origin::named("a").await, Origin::named("b").await);
+    let (_folder, path) = folder(&text(&[&a], ""));
+    let balancer = balancer_of_file(&path);
+    // As editors do: out of the way, empty, then with its content; with pauses that are longer than the watch's.
+    fs::rename(&path, path.with_extension("old")).unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    write(&path, "");
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    write(&path, &text(&[&b], ""));
+    backends_are(&balancer, &[&b]).await;
+    let refused = balancer.admin("GET /metrics", "").await.text();
+    assert!(
+        !refused.contains("result=\"refused\""),
+        "nothing was complained of: {refused}"
+    );
 }
 
 #[tokio::test]
