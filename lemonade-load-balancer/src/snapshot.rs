@@ -39,11 +39,30 @@ pub struct SourceStatus {
     pub left_out: Vec<String>,
 }
 
+/// The members, and where each of them is. Shared by every snapshot until a member comes, goes or is changed: most snapshots
+/// differ in states alone, and a long stream holds on to the one that it began with.
+#[derive(Clone, Debug)]
+pub(crate) struct Members {
+    list: Arc<[Member]>,
+    places: Arc<HashMap<BackendId, usize>>,
+}
+
+impl Members {
+    pub(crate) fn new(list: Arc<[Member]>) -> Self {
+        let places = list.iter().enumerate();
+        let places = places.map(|(place, member)| (member.live.id.clone(), place));
+        Members {
+            places: Arc::new(places.collect()),
+            list,
+        }
+    }
+}
+
 /// What a snapshot is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
-    pub(crate) members: Arc<[Member]>,
+    pub(crate) members: Members,
     pub(crate) strategy_name: strategy::Name,
     pub(crate) listening: Listening,
     pub(crate) sources: Arc<[SourceStatus]>,
@@ -72,25 +91,24 @@ pub struct Snapshot {
     /// Its name; it may differ from the configuration's, when it was changed by hand.
     pub strategy_name: strategy::Name,
     /// Where each backend is in `members`.
-    places: HashMap<BackendId, usize>,
+    places: Arc<HashMap<BackendId, usize>>,
 }
 
 impl Snapshot {
     /// The view of `members` as their states are now. If none is healthy, those about which nothing is known yet are picked:
     /// at the start that serves a request which would otherwise be refused.
     pub(crate) fn new(generation: u64, parts: Parts, cursor: &Arc<Cursor>) -> Self {
-        let mut pool = eligible(&parts.members, State::Healthy);
+        let members = parts.members;
+        let mut pool = eligible(&members.list, State::Healthy);
         if pool.is_empty() {
-            pool = eligible(&parts.members, State::Starting);
+            pool = eligible(&members.list, State::Starting);
         }
         let strategy = strategy::build(parts.strategy_name, &pool, cursor);
-        let places = parts.members.iter().enumerate();
-        let places = places.map(|(place, member)| (member.live.id.clone(), place));
         Snapshot {
             generation,
-            places: places.collect(),
+            places: members.places,
             config: parts.config,
-            members: parts.members,
+            members: members.list,
             listening: parts.listening,
             sources: parts.sources,
             lapsed: parts.lapsed,
@@ -104,7 +122,10 @@ impl Snapshot {
     pub(crate) fn parts(&self) -> Parts {
         Parts {
             config: self.config.clone(),
-            members: self.members.clone(),
+            members: Members {
+                list: self.members.clone(),
+                places: self.places.clone(),
+            },
             strategy_name: self.strategy_name,
             listening: self.listening,
             sources: self.sources.clone(),

@@ -21,7 +21,7 @@ use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
 use crate::listen::{ListenError, Listeners, Role};
 use crate::log_file::LogFile;
-use crate::snapshot::{self, Parts, Published, Snapshot};
+use crate::snapshot::{self, Members, Parts, Published, Snapshot};
 use crate::stats::names;
 use crate::strategy::Cursor;
 use dashmap::DashMap;
@@ -302,7 +302,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     let members = task::members(&registry, &config, holding, unchecked);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
     let parts = Parts {
-        members,
+        members: Members::new(members),
         strategy_name: membership.strategy(&config),
         listening,
         sources: membership.statuses().into(),

@@ -8,7 +8,7 @@ use crate::backend::{Backend, BackendId, State};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
 use crate::log_file::{LogFile, Target};
-use crate::snapshot::{Member, Parts, Publisher, Snapshot};
+use crate::snapshot::{Member, Members, Parts, Publisher, Snapshot};
 use crate::stats::names;
 use crate::strategy::Cursor;
 use std::collections::HashSet;
@@ -401,7 +401,7 @@ impl Task {
             lapsed: self.lapsed(),
             config: config.clone(),
             listening,
-            members,
+            members: Members::new(members),
         };
         self.publish(parts);
     }
