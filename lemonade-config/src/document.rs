@@ -58,6 +58,9 @@ impl Document {
     /// format is one fault, or for TOML as many as it has.
     pub fn load(path: &FilePath, environment: &Environment) -> Result<Document, Faults> {
         let name = path.display().to_string();
+        if path.is_dir() {
+            return Err(Fault::new(name, "a directory, not a file").into());
+        }
         let Some(format) = Format::of(path) else {
             let fault = Fault::new(name, "cannot tell its format from its extension");
             return Err(fault.help("known are .yaml, .yml, .toml and .json").into());
