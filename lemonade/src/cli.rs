@@ -105,13 +105,8 @@ pub(crate) struct Check {
     /// Print the JSON Schema of configurations, for editors
     #[arg(long, conflicts_with_all = ["file", "json"])]
     pub(crate) schema: bool,
-    /// The admin API's address, for --diff [default: the file's]
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        requires = "diff",
-        env = "LEMONADE_LB_ADMIN_ADDRESS"
-    )]
+    /// The admin API's address, for --diff [default: LEMONADE_LB_ADMIN_ADDRESS, else the file's]
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
     /// Print JSON
     #[arg(long)]

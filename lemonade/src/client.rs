@@ -168,7 +168,7 @@ fn refusal(status: StatusCode, problem: &Value) -> Failure {
             Failure::Usage(detail)
         }
         StatusCode::UNAUTHORIZED => Failure::Failed(format!(
-            "{detail}\n(set LEMONADE_ADMIN_TOKEN, or give `--config FILE` that has it)"
+            "{detail}\n(it is that of LEMONADE_ADMIN_TOKEN, or else of the configuration given by `--config FILE`)"
         )),
         _ => Failure::Failed(detail),
     }

@@ -34,7 +34,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .map_err(|error| Failure::Usage(error.to_string()))
         .and_then(|()| match command {
             Some(_) if load_balancer != cli::LoadBalancer::default() => Err(Failure::Usage(
-                "the load balancer's flags belong behind its command: `lemonade load-balancer …`"
+                "flags belong behind the command that they are for: `lemonade load-balancer --config …`, \
+                 `lemonade backends --admin …`"
                     .to_owned(),
             )),
             Some(command) => obey(command),

@@ -57,10 +57,11 @@ fn admit(
     match token {
         Some(token) if shows(headers, token) => {}
         Some(_) => {
-            return Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "a token is needed: `Authorization: Bearer …`",
-            ));
+            let detail = match headers.contains_key(header::AUTHORIZATION) {
+                true => "the token is not the right one",
+                false => "a token is needed: `Authorization: Bearer …`",
+            };
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
         }
         // The listener may have been moved here from where others could call it, with their calls under way.
         None if is_local(host) && peer.ip().to_canonical().is_loopback() => {}

@@ -5,7 +5,7 @@
 
 use super::{Handle, Order, OrderError, Refused, ShuttingDown};
 use crate::backend::BackendId;
-use crate::config::{Fingerprint, Inputs, Loaded, Plan, Source};
+use crate::config::{Fingerprint, Inputs, Loaded, Overlay, Plan, Source};
 use crate::snapshot::Published;
 use lemonade_config::{Document, Faults};
 use std::fmt;
@@ -200,6 +200,8 @@ impl Operator {
         };
         let kept = draft.clone();
         let saved = tokio::task::spawn_blocking(move || {
+            // What somebody wrote there by hand and we cannot read is not to be lost.
+            Overlay::load(&path).map_err(|faults| faults.to_string())?;
             let saved = kept.save(&path);
             saved.map_err(|error: io::Error| format!("{}: {error}", path.display()))
         });
@@ -233,7 +235,8 @@ impl Operator {
             Order::Remove(id) | Order::Drain(id) | Order::Enable(id) | Order::Weight(id, _) => {
                 snapshot
                     .member(id)
-                    .is_some_and(|member| member.config.source == Source::Sql)
+                    // One that was added there a moment ago may not have been named yet.
+                    .is_some_and(|member| matches!(member.config.source, Source::Sql | Source::Api))
             }
         }
     }

@@ -211,6 +211,7 @@ fn changes_are_kept_beside_the_configuration_which_is_not_touched() {
     write(&overlay, "{\"backends\": {\"nonsense\": {}}}");
     balancer.refused(2, &["reload"], "nonsense");
     assert!(balancer.good(&["strategy"]).starts_with("random"));
+    balancer.refused(1, &["strategy", "set", "weighted", "--persist"], "nonsense");
 }
 
 #[test]
@@ -253,6 +254,13 @@ fn check_says_what_is_wrong_and_what_would_change() {
             "\"127.0.0.1:2\", \"127.0.0.1:3\"",
             "strategy: random\ntimeouts: { idle: 1s }",
         ),
+    );
+    let checked = lemonade(&["check", path])
+        .env("LEMONADE_LB_ADMIN_ADDRESS", "127.0.0.1:1")
+        .status();
+    assert!(
+        checked.unwrap().success(),
+        "a variable for --diff is no flag"
     );
     let (code, output, _) = run(&["check", path]);
     assert!(
