@@ -6,6 +6,7 @@
 //! only addresses and `localhost` are accepted as `Host`.
 
 use super::Admin;
+use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::Secret;
 use axum::extract::{ConnectInfo, Request, State};
@@ -19,7 +20,7 @@ const OPEN: [&str; 2] = ["/live", "/ready"];
 
 pub(super) async fn guard(
     State(admin): State<Admin>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -5,6 +5,7 @@
 
 mod api;
 mod guard;
+mod listener;
 mod problem;
 
 use crate::control::Errand;
@@ -18,15 +19,18 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use listener::{Leaving, Peer};
 use problem::Problem;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// How long a connection that was accepted before its socket was let go may take to ask.
+const GRACE: Duration = Duration::from_secs(1);
 /// The largest body of a call: a configuration file of the largest size, and a little more.
 const MAX_BODY: usize = (4 << 20) + 1024;
 
@@ -77,12 +81,14 @@ pub(crate) async fn run(mut feed: Feed, admin: Admin) {
 
 /// Serves one socket until the other end of `present` is dropped and the calls under way have been answered.
 async fn serve(socket: TcpListener, router: Router, mut present: watch::Receiver<()>) {
+    let listening = present.clone();
     let gone = async move {
         let _ = present.changed().await;
+        tokio::time::sleep(GRACE).await;
     };
     let served: io::Result<()> = async {
-        let listener = tokio::net::TcpListener::from_std(socket)?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = Leaving::new(socket, listening)?;
+        let service = router.into_make_service_with_connect_info::<Peer>();
         axum::serve(listener, service)
             .with_graceful_shutdown(gone)
             .await
