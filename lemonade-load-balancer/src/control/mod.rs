@@ -70,8 +70,7 @@ pub(crate) enum Command {
     /// Carry out an order by hand.
     Obey {
         order: Order,
-        /// The kept changes as they were written down.
-        kept: Option<Overlay>,
+        kept: Kept,
         done: oneshot::Sender<Result<Plan, OrderError>>,
     },
     /// A source names these backends now.
@@ -95,6 +94,17 @@ pub(crate) enum Command {
         taken_over: bool,
         done: oneshot::Sender<()>,
     },
+}
+
+/// Where a change by hand was written down before it is carried out.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// Nowhere: it ends with the process.
+    Nowhere,
+    /// In the database that the backend comes from.
+    InDatabase,
+    /// Beside the configuration: all kept changes as they are there now.
+    InOverlay(Overlay),
 }
 
 /// What health checks think of a backend.
@@ -221,7 +231,7 @@ impl Handle {
     pub(crate) async fn obey(
         &self,
         order: Order,
-        kept: Option<Overlay>,
+        kept: Kept,
     ) -> Result<Result<Plan, OrderError>, ShuttingDown> {
         self.ask(|done| Command::Obey { order, kept, done }).await
     }

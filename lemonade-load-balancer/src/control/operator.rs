@@ -3,7 +3,7 @@
 //! Called by the admin API, the file watch and signals. One thing at a time: a reload that read an older file must not be
 //! applied after one that read the newer.
 
-use super::{Handle, Order, OrderError, Refused, ShuttingDown};
+use super::{Handle, Kept, Order, OrderError, Refused, ShuttingDown};
 use crate::backend::BackendId;
 use crate::config::{Fingerprint, Inputs, Loaded, Overlay, Plan, Source};
 use crate::snapshot::Published;
@@ -174,7 +174,7 @@ impl Operator {
     async fn carry_out(&self, order: Order, keep: bool) -> Result<Plan, OperatorError> {
         let _turn = self.turn.lock().await;
         if !keep {
-            return Ok(self.handle.obey(order, None).await??);
+            return Ok(self.handle.obey(order, Kept::Nowhere).await??);
         }
         if self.is_disabled_in_database(&order) {
             self.database
@@ -191,7 +191,7 @@ impl Operator {
                 .keep(&order)
                 .await
                 .map_err(OperatorError::Keep)?;
-            return Ok(self.handle.obey(order, None).await??);
+            return Ok(self.handle.obey(order, Kept::InDatabase).await??);
         }
         let Some(path) = self.inputs.overlay_path() else {
             let nowhere =
@@ -209,7 +209,7 @@ impl Operator {
             .await
             .map_err(|_| ShuttingDown)?
             .map_err(OperatorError::Keep)?;
-        Ok(self.handle.obey(order, Some(draft)).await??)
+        Ok(self.handle.obey(order, Kept::InOverlay(draft)).await??)
     }
 
     /// A row that is not enabled is no backend, but one may be made of it.

@@ -3,7 +3,7 @@
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
-use super::{Command, Estate, Order, OrderError, Refused, Registry, Verdict};
+use super::{Command, Estate, Kept, Order, OrderError, Refused, Registry, Verdict};
 use crate::backend::{Backend, BackendId, State};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
@@ -293,9 +293,13 @@ impl Task {
         backend.map_or(0, |backend| backend.load.in_flight())
     }
 
-    fn by_hand(&mut self, order: &Order, kept: Option<Overlay>) -> Result<Plan, OrderError> {
+    fn by_hand(&mut self, order: &Order, kept: Kept) -> Result<Plan, OrderError> {
         let present = self.own.publisher.load();
-        let keeps = kept.is_some();
+        let keeps = !matches!(kept, Kept::Nowhere);
+        let kept = match kept {
+            Kept::InOverlay(overlay) => Some(overlay),
+            Kept::Nowhere | Kept::InDatabase => None,
+        };
         let mut next = self.own.membership.clone();
         next.obey(&present.config, present.listening.proxy, order, kept)?;
         let plan = self.adopt(next, &present.config);
@@ -623,7 +627,7 @@ mod tests {
     async fn strategy_set_by_hand_outlives_an_unrelated_reload() {
         let (handle, published) = started(&[1, 2]);
         let random = Order::Strategy(strategy::Name::Random);
-        handle.obey(random, None).await.unwrap().unwrap();
+        handle.obey(random, Kept::Nowhere).await.unwrap().unwrap();
         reload(&handle, config(&[1])).await.unwrap();
         assert_eq!(published.load().strategy_name, strategy::Name::Random);
         let named = Config {
@@ -702,7 +706,7 @@ mod tests {
     async fn changes_by_hand_hold_until_the_file_says_something_else() {
         let (handle, published) = started(&[1, 2]);
         let first = published.load().members[0].live.id.clone();
-        let obey = async |order: Order| handle.obey(order, None).await.unwrap();
+        let obey = async |order: Order| handle.obey(order, Kept::Nowhere).await.unwrap();
         let weight = |published: &Published| published.load().members[0].config.weight;
         obey(Order::Weight(first.clone(), 7)).await.unwrap();
         assert_eq!(weight(&published), 7);
@@ -730,7 +734,7 @@ mod tests {
     async fn file_that_says_what_was_done_by_hand_is_believed_from_then_on() {
         let (handle, published) = started(&[1, 2]);
         let first = published.load().members[0].live.id.clone();
-        let obey = async |order: Order| handle.obey(order, None).await.unwrap().unwrap();
+        let obey = async |order: Order| handle.obey(order, Kept::Nowhere).await.unwrap().unwrap();
         obey(Order::Remove(first)).await;
         obey(Order::Strategy(strategy::Name::Random)).await;
         let caught_up = Config {
@@ -752,7 +756,7 @@ mod tests {
     async fn drained_backend_is_there_and_not_picked() {
         let (handle, published) = started(&[1, 2]);
         let live = published.load().members[0].live.clone();
-        let obey = async |order: Order| handle.obey(order, None).await.unwrap().unwrap();
+        let obey = async |order: Order| handle.obey(order, Kept::Nowhere).await.unwrap().unwrap();
         let plan = obey(Order::Drain(live.id.clone())).await;
         assert_eq!(plan.changed[0].changes, ["drained"]);
         assert_eq!(pool(&published), ["w2"]);
@@ -859,12 +863,12 @@ mod tests {
         let id = |place: usize| snapshot.members[place].live.id.clone();
         handle.verdict(id(1), Verdict::Down).await;
         handle
-            .obey(Order::Weight(id(0), 9), None)
+            .obey(Order::Weight(id(0), 9), Kept::Nowhere)
             .await
             .unwrap()
             .unwrap();
         handle
-            .obey(Order::Remove(id(2)), None)
+            .obey(Order::Remove(id(2)), Kept::Nowhere)
             .await
             .unwrap()
             .unwrap();

@@ -108,6 +108,7 @@ fn load_balancer_of_the_older_instructions_runs_from_a_table() {
         &admin,
     ];
     assert_eq!(run(&weigh).0, 0);
+    balancer.line("kept=true");
     let stored = postgres.sql("SELECT weight FROM workers WHERE name = 'two'");
     assert_eq!(stored.trim(), "7");
     until_listed(&admin, &[(first, 1), (second, 7)]);
