@@ -118,7 +118,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     let healthy = pool
         .backends()
         .iter()
-        .any(|backend| backend.state.get() == crate::backend::State::Healthy);
+        .any(|backend| backend.state.get().is_usable());
     match (admin.drain.phase(), healthy) {
         (Phase::Running, true) => (StatusCode::OK, "ready\n"),
         (Phase::Running, false) => (StatusCode::SERVICE_UNAVAILABLE, "no healthy backend\n"),

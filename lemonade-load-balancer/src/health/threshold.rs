@@ -31,9 +31,9 @@ impl Threshold {
         }
         let (contradicts, needed, verdict) = match (state, success) {
             (State::Starting, true) => (true, 1, Verdict::Up),
-            (State::Starting, false) => (true, 1, Verdict::Down),
+            (State::Starting, false) => (true, 1, Verdict::Down { unreachable: false }),
             (State::Unhealthy, true) => (true, self.rise, Verdict::Up),
-            (State::Healthy, false) => (true, self.fall, Verdict::Down),
+            (State::Healthy, false) => (true, self.fall, Verdict::Down { unreachable: false }),
             _ => (false, 0, Verdict::Up),
         };
         self.in_a_row = if contradicts { self.in_a_row + 1 } else { 0 };
@@ -54,7 +54,7 @@ mod tests {
         );
         assert_eq!(
             Threshold::new(2, 3).observe(false, State::Starting),
-            Some(Verdict::Down)
+            Some(Verdict::Down { unreachable: false })
         );
     }
 
