@@ -162,7 +162,7 @@ impl Standing {
             Move::Probed(verdict) => self.probed(verdict, now),
             Move::Unchecked => self.probes = Probes::Well,
             Move::Drained => self.drained = true,
-            Move::Enabled => self.drained = false,
+            Move::Enabled => self.enable(),
             Move::Unreachable => match (&mut self.probes, self.trust) {
                 (Probes::Failing { unreachable }, _) => *unreachable = true,
                 (_, Trust::Trusted) => self.eject(true, now, terms, chance),
@@ -196,6 +196,13 @@ impl Standing {
                     self.rehabilitate(now);
                 }
             }
+        }
+    }
+
+    /// What health checks said before it was drained is old.
+    fn enable(&mut self) {
+        if std::mem::take(&mut self.drained) {
+            self.probes = Probes::Unknown;
         }
     }
 
