@@ -99,9 +99,9 @@ impl Snapshot {
     /// at the start that serves a request which would otherwise be refused.
     pub(crate) fn new(generation: u64, parts: Parts, cursor: &Arc<Cursor>) -> Self {
         let members = parts.members;
-        let mut pool = eligible(&members.list, State::Healthy);
+        let mut pool = eligible(&members.list, &[State::Healthy, State::Degraded]);
         if pool.is_empty() {
-            pool = eligible(&members.list, State::Starting);
+            pool = eligible(&members.list, &[State::Starting]);
         }
         let strategy = strategy::build(parts.strategy_name, &pool, cursor);
         Snapshot {
@@ -147,10 +147,10 @@ impl Snapshot {
     }
 }
 
-fn eligible(members: &[Member], state: State) -> Pool {
+fn eligible(members: &[Member], states: &[State]) -> Pool {
     let eligible = members
         .iter()
-        .filter(|member| member.live.state.get() == state);
+        .filter(|member| states.contains(&member.live.state.get()));
     Pool::new(eligible.map(|member| (member.live.clone(), member.config.weight)))
 }
 

@@ -12,6 +12,8 @@ pub enum State {
     Starting,
     /// Picked.
     Healthy,
+    /// Picked: its health checks time out, but it answers requests.
+    Degraded,
     /// Health checks failed, or no connection could be made.
     Unhealthy,
     /// No longer configured: no new request, old ones finish.
@@ -19,16 +21,17 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [State; 4] = [
+    const ALL: [State; 5] = [
         State::Starting,
         State::Healthy,
+        State::Degraded,
         State::Unhealthy,
         State::Draining,
     ];
 
     /// Requests may be sent there.
     pub fn may_be_picked(self) -> bool {
-        matches!(self, State::Starting | State::Healthy)
+        matches!(self, State::Starting | State::Healthy | State::Degraded)
     }
 
     /// The name in the admin API, logs and metrics.
@@ -36,6 +39,7 @@ impl State {
         match self {
             State::Starting => "starting",
             State::Healthy => "healthy",
+            State::Degraded => "degraded",
             State::Unhealthy => "unhealthy",
             State::Draining => "draining",
         }

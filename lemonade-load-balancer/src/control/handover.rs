@@ -50,7 +50,7 @@ impl Learned {
         Learned {
             address: backend.id.to_string(),
             healthy: match backend.state.get() {
-                State::Healthy => Some(true),
+                State::Healthy | State::Degraded => Some(true),
                 State::Unhealthy => Some(false),
                 State::Starting | State::Draining => None,
             },

@@ -177,7 +177,8 @@ fn backends(members: &[Member], text: &mut Exposition) {
             member.live.load.in_flight()
         }),
         (names::BACKEND_UP, "1 if the backend is healthy", |member| {
-            u32::from(member.live.state.get() == State::Healthy)
+            let state = member.live.state.get();
+            u32::from(matches!(state, State::Healthy | State::Degraded))
         }),
         (
             names::BACKEND_WEIGHT,

@@ -31,7 +31,7 @@ pub(super) struct BackendStatus {
     endpoint: SocketAddr,
     /// Its share under the weighted strategies.
     weight: u32,
-    /// `starting`, `healthy`, `unhealthy` or `draining`.
+    /// `starting`, `healthy`, `degraded`, `unhealthy` or `draining`.
     #[schema(value_type = String)]
     state: BackendState,
     /// Who named it: `file`, `environment`, `command line`, `sql`, `dns NAME` or `api`.
