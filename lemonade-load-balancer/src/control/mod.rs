@@ -112,8 +112,13 @@ pub(crate) enum Kept {
 pub enum Verdict {
     /// It answered as often as `rise` asks.
     Up,
+    /// It failed as often as `fall` asks, because it did not answer in time; but it answers requests.
+    Slow,
     /// It failed as often as `fall` asks.
-    Down,
+    Down {
+        /// No connection could be made.
+        unreachable: bool,
+    },
 }
 
 /// Why a configuration that can be read cannot be run by this process. Nothing was changed.

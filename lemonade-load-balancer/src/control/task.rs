@@ -5,7 +5,7 @@ use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
 use super::{Command, Estate, Kept, Order, OrderError, Refused, Registry, Verdict};
 use crate::backend::{Backend, BackendId, State};
-use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
+use crate::config::{BackendConfig, Config, Initial, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
 use crate::log_file::{LogFile, Target};
 use crate::snapshot::{Member, Members, Parts, Publisher, Snapshot};
@@ -70,10 +70,10 @@ pub(super) fn members(
     holding: Vec<BackendConfig>,
     unchecked: bool,
 ) -> Arc<[Member]> {
-    let begin = if config.health.is_some() {
-        State::Starting
-    } else {
-        State::Healthy
+    let begin = match config.health.as_ref().map(|health| health.initial) {
+        Some(Initial::Checking) => State::Starting,
+        Some(Initial::Unhealthy) => State::Unhealthy,
+        Some(Initial::Healthy) | None => State::Healthy,
     };
     let member = |backend: BackendConfig| {
         let live = registry
@@ -83,7 +83,7 @@ pub(super) fn members(
         match live.state.get() {
             _ if backend.drained => drop(live.state.set(State::Draining)),
             State::Starting | State::Draining => drop(live.state.set(begin)),
-            State::Unhealthy if unchecked => drop(live.state.set(begin)),
+            State::Unhealthy | State::Degraded if unchecked => drop(live.state.set(begin)),
             _ => {}
         }
         Member {
@@ -164,7 +164,8 @@ impl Task {
     fn verdict(&mut self, id: &BackendId, verdict: Verdict) {
         let to = match verdict {
             Verdict::Up => State::Healthy,
-            Verdict::Down => State::Unhealthy,
+            Verdict::Slow => State::Degraded,
+            Verdict::Down { .. } => State::Unhealthy,
         };
         let Some(backend) = self.own.registry.get(id).map(|entry| entry.clone()) else {
             return;
@@ -861,7 +862,9 @@ mod tests {
         } = start(config(&[1, 2, 3]));
         let snapshot = published.load();
         let id = |place: usize| snapshot.members[place].live.id.clone();
-        handle.verdict(id(1), Verdict::Down).await;
+        handle
+            .verdict(id(1), Verdict::Down { unreachable: false })
+            .await;
         handle
             .obey(Order::Weight(id(0), 9), Kept::Nowhere)
             .await
