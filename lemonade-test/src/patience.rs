@@ -35,7 +35,7 @@ pub(crate) async fn patiently<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Shut at first; whoever waits at it passes once it is opened, and from then on at once.
+/// Shut at first; whoever waits at it passes once it is opened, and from then on at once until it is closed again.
 #[derive(Clone, Debug)]
 pub struct Gate(watch::Sender<bool>);
 
@@ -48,6 +48,11 @@ impl Gate {
     /// Lets everyone pass.
     pub fn open(&self) {
         self.0.send_replace(true);
+    }
+
+    /// Holds back whoever comes from now on.
+    pub fn close(&self) {
+        self.0.send_replace(false);
     }
 
     /// Waits until the gate is open.

@@ -5,6 +5,7 @@
 //! [`Config`] as a file that would load to it again; `schema` describes such files to editors.
 
 mod discovery;
+mod health;
 mod inputs;
 mod overlay;
 mod overrides;
@@ -17,6 +18,7 @@ mod view;
 
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
+pub use health::{HealthConfig, HttpProbe, Initial, Method, Probe, Statuses};
 pub use inputs::{Fingerprint, Inputs};
 pub use overlay::{Added, Amendment, Instead, Overlay};
 pub use overrides::Overrides;
@@ -160,33 +162,6 @@ pub struct Hedge {
     pub after: Duration,
     /// The share of requests that may be sent twice. Default 2 %.
     pub budget: f64,
-}
-
-/// How backends are probed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthConfig {
-    /// What a probe does.
-    pub probe: Probe,
-    /// How often each backend is probed. Probes never overlap: if one outlives `interval`, the next is skipped. Default 5 s.
-    pub interval: Duration,
-    /// How long a probe may take, connecting included. Default 2 s.
-    pub timeout: Duration,
-    /// Successes in a row that bring a backend back. Default 2.
-    pub rise: u32,
-    /// Failures in a row that take it out. Default 3.
-    pub fall: u32,
-}
-
-/// What a probe asks of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// `GET` this path; an answer of 200 to 299 is a success. Default `/health`.
-    Http {
-        /// In origin-form.
-        path: String,
-    },
-    /// A connection is a success.
-    Tcp,
 }
 
 /// How long each thing may take. Deadlines fire up to 40 ms late.
@@ -380,20 +355,6 @@ impl Default for AdminConfig {
         AdminConfig {
             listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50500),
             token: None,
-        }
-    }
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        HealthConfig {
-            probe: Probe::Http {
-                path: "/health".to_owned(),
-            },
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            rise: 2,
-            fall: 3,
         }
     }
 }

@@ -17,6 +17,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// Lemonade's load balancer.
@@ -32,7 +34,7 @@ pub(super) struct Raw {
     /// Who serves the requests: addresses, or tables. May be left out when `discovery` has a source.
     #[serde(alias = "backend_servers")]
     pub(super) backends: OneOrMany<Located<ShortOr<RawBackend>>>,
-    /// Active health checks: `off`, `tcp`, a path, or a table.
+    /// Active health checks: `off`, `tcp`, `grpc`, a path, or a table.
     pub(super) health: Option<Switch<ShortOr<RawHealth>>>,
     /// How long each thing may take.
     pub(super) timeouts: RawTimeouts,
@@ -172,10 +174,20 @@ impl FromStr for Word {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct RawHealth {
-    /// What a probe does: `http` (a `GET`) or `tcp` (a connection).
+    /// What a probe does: `http` (a request), `tcp` (a connection) or `grpc` (the standard health protocol).
     pub(super) probe: Option<RawProbe>,
-    /// `GET` it; 200 to 299 is a success.
+    /// How an `http` probe asks.
+    pub(super) method: Option<RawMethod>,
+    /// What an `http` probe asks for.
     pub(super) path: Option<String>,
+    /// Sent with an `http` probe; its own `Host`, `User-Agent` and `Accept` give way.
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    /// Statuses that an `http` probe takes for well: numbers, or ranges such as `200-299`.
+    pub(super) expect: OneOrMany<Located<RawStatuses>>,
+    /// What the first 64 KiB of the body must contain for an `http` probe to succeed.
+    pub(super) body: Option<String>,
+    /// The service that a `grpc` probe asks about; the server as a whole if it is left out.
+    pub(super) service: Option<String>,
     /// How often each backend is probed.
     pub(super) interval: Option<RawDuration>,
     /// For one probe, connecting included.
@@ -184,25 +196,27 @@ pub(super) struct RawHealth {
     pub(super) rise: Option<u32>,
     /// Failures in a row that take it out.
     pub(super) fall: Option<u32>,
-    /// `checking`: a new backend waits for its first probe.
-    pub(super) initial: Option<String>,
+    /// What a new backend is taken for: `checking` (its first probe decides), `healthy` or `unhealthy`.
+    pub(super) initial: Option<RawInitial>,
 }
 
 impl FromStr for RawHealth {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
+        let probe = |probe| RawHealth {
+            probe: Some(probe),
+            ..RawHealth::default()
+        };
         match word {
-            "tcp" => Ok(RawHealth {
-                probe: Some(RawProbe::Tcp),
-                ..RawHealth::default()
-            }),
+            "tcp" => Ok(probe(RawProbe::Tcp)),
+            "grpc" => Ok(probe(RawProbe::Grpc)),
             path if path.starts_with('/') => Ok(RawHealth {
                 path: Some(path.to_owned()),
                 ..RawHealth::default()
             }),
             other => Err(format!(
-                "expected `off`, `tcp`, a path that begins with `/`, or a table; found `{other}`"
+                "expected `off`, `tcp`, `grpc`, a path that begins with `/`, or a table; found `{other}`"
             )),
         }
     }
@@ -213,6 +227,63 @@ impl FromStr for RawHealth {
 pub(super) enum RawProbe {
     Http,
     Tcp,
+    Grpc,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum RawMethod {
+    Get,
+    Head,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawInitial {
+    Checking,
+    Healthy,
+    Unhealthy,
+}
+
+/// A status, or a range of them.
+#[derive(Debug)]
+pub(super) struct RawStatuses(pub(super) RangeInclusive<u16>);
+
+impl FromStr for RawStatuses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (start, end) = text.split_once('-').unwrap_or((text, text));
+        let status = |text: &str| text.trim().parse().ok();
+        match (status(start), status(end)) {
+            (Some(start), Some(end)) if start <= end => Ok(RawStatuses(start..=end)),
+            _ => Err(format!(
+                "expected a status such as 204, or a range such as `200-299`; found `{text}`"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RawStatuses {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ShortOr(Word(text)) = ShortOr::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for RawStatuses {
+    fn schema_name() -> Cow<'static, str> {
+        "Statuses".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "pattern": "^[0-9]{3}(-[0-9]{3})?$|\\$\\{",
+            "minimum": 200,
+            "maximum": 599
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@
 
 use super::{
     AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig, Hedge,
-    MaxInFlight, Probe, Retries,
+    HttpProbe, MaxInFlight, Probe, Retries,
 };
 use crate::outlier::Rules;
 use lemonade_config::format_duration;
@@ -153,16 +153,47 @@ fn health(health: &HealthConfig) -> Value {
         "timeout": duration(health.timeout),
         "rise": health.rise,
         "fall": health.fall,
-        "initial": "checking",
+        "initial": health.initial.as_str(),
     });
     match &health.probe {
         Probe::Tcp => view["probe"] = "tcp".into(),
-        Probe::Http { path } => {
-            view["probe"] = "http".into();
-            view["path"] = path.as_str().into();
+        Probe::Grpc { service } => {
+            view["probe"] = "grpc".into();
+            if !service.is_empty() {
+                view["service"] = service.as_str().into();
+            }
         }
+        Probe::Http(probe) => http_probe(probe, &mut view),
     }
     view
+}
+
+fn http_probe(probe: &HttpProbe, view: &mut Value) {
+    view["probe"] = "http".into();
+    view["method"] = probe.method.as_str().into();
+    view["path"] = probe.path.as_str().into();
+    view["expect"] = match probe.expect.shown().as_mut_slice() {
+        [one] => std::mem::take(one).into(),
+        several => several.to_vec().into(),
+    };
+    let headers = probe.headers.iter();
+    let headers: Map<String, Value> = headers
+        .filter(|(name, _)| !is_credential(name))
+        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .collect();
+    if !headers.is_empty() {
+        view["headers"] = headers.into();
+    }
+    if let Some(body) = &probe.body {
+        view["body"] = body.as_str().into();
+    }
+}
+
+/// Whether a field of this name is likely to hold a secret. Errs on the side of silence.
+fn is_credential(field: &str) -> bool {
+    let field = field.to_ascii_lowercase();
+    let words = ["auth", "cookie", "key", "password", "secret", "token"];
+    words.iter().any(|word| field.contains(word))
 }
 
 fn admin(admin: &AdminConfig) -> Value {
@@ -267,9 +298,27 @@ mod tests {
     }
 
     #[test]
+    fn view_of_every_probe_reads_back_to_the_same() {
+        for health in [
+            r#"{"probe": "grpc", "initial": "healthy"}"#,
+            r#"{"probe": "grpc", "service": "a.B", "initial": "unhealthy"}"#,
+            r#"{"path": "/x", "expect": [204, "300-399"], "body": "well", "headers": {"Host": "h"}}"#,
+            r#"{"method": "HEAD", "expect": 503}"#,
+            r#""grpc""#,
+        ] {
+            let config = read(&format!(
+                r#"{{"backends": ["127.0.0.1:2"], "health": {health}}}"#
+            ));
+            assert_eq!(read(&view(&config).to_string()), config, "{health}");
+        }
+    }
+
+    #[test]
     fn secrets_are_not_seen() {
-        let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"}}"#;
-        assert!(!view(&read(text)).to_string().contains("hush"));
+        let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"},
+            "health": {"headers": {"Authorization": "hush", "x-api-key": "hush", "Host": "seen"}}}"#;
+        let view = view(&read(text)).to_string();
+        assert!(!view.contains("hush") && view.contains("seen"), "{view}");
     }
 
     proptest! {

@@ -3,9 +3,9 @@
 //! The pure parts decide ([`Standing`], [`Watch`], [`Gradient`]); this keeps one of each for every backend, and writes what
 //! follows into the live state.
 
-use crate::backend::{Backend, BackendId, Move, Standing, State, Terms, UNLIMITED};
+use crate::backend::{Backend, BackendId, Move, Standing, State, Terms, UNLIMITED, Verdict};
 use crate::concurrency::{Gradient, Measured};
-use crate::config::{Config, MaxInFlight};
+use crate::config::{Config, Initial, MaxInFlight};
 use crate::outlier::{Glance, Recent, Rules, Sign, Totals, Watch};
 use crate::snapshot::Member;
 use std::collections::HashMap;
@@ -65,13 +65,13 @@ impl Standings {
             .entry(backend.id.clone())
             .or_insert_with(|| Entry::new(backend));
         let mut apply = |what| entry.standing.apply(what, now, &terms(config), 0.5);
-        apply(if drained {
-            Move::Drained
-        } else {
-            Move::Enabled
+        apply(match drained {
+            true => Move::Drained,
+            false => Move::Enabled,
         });
-        if config.health.is_none() {
-            apply(Move::Unchecked);
+        match config.health.as_ref().map(|health| health.initial) {
+            None => apply(Move::Unchecked),
+            Some(initial) => entry.presume(initial, now, config),
         }
         self.settle(&backend.id, config, now);
     }
@@ -257,6 +257,19 @@ impl Entry {
             watch: Watch::new(totals(backend)),
             gradient: Gradient::default(),
             measured: measured(backend),
+        }
+    }
+
+    /// What is taken for granted of a backend that no probe has looked at.
+    fn presume(&mut self, initial: Initial, now: Duration, config: &Config) {
+        let verdict = match initial {
+            Initial::Checking => return,
+            Initial::Healthy => Verdict::Up,
+            Initial::Unhealthy => Verdict::Down { unreachable: false },
+        };
+        if self.standing.state() == State::Starting {
+            let what = Move::Probed(verdict);
+            self.standing.apply(what, now, &terms(config), 0.5);
         }
     }
 

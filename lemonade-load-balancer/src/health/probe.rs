@@ -1,77 +1,76 @@
-//! One probe: a connection of its own, a question, an answer.
+//! One probe: a connection of its own, a question, an answer, and how the answer is to be understood.
 
-use crate::config::Probe;
-use crate::http1::response::ResponseHead;
-use crate::http1::{HeadError, HeadLimits, HeadScan};
+use super::threshold::Probed;
+use super::{grpc, http};
+use crate::config::{HealthConfig, Probe, Statuses};
+use crate::http1::HeadError;
+use crate::http1::chunked::BadChunk;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-const LIMITS: HeadLimits = HeadLimits {
-    bytes: 16 << 10,
-    fields: 100,
-    target: 0,
-};
+use tokio::time::{Instant, timeout_at};
 
 /// Why a probe failed.
 #[derive(Debug, Error)]
 pub(super) enum ProbeError {
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
     #[error("no connection: {0}")]
     Connect(io::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
     #[error("the answer is malformed: {0}")]
     Malformed(#[from] HeadError),
-    #[error("the answer's status is {0}")]
-    Status(u16),
+    #[error("the answer's body is malformed: {0}")]
+    Body(#[from] BadChunk),
+    #[error("the answer's status is {found}, not {expected}")]
+    Status { found: u16, expected: Statuses },
+    #[error("the answer's body lacks `{0}`")]
+    Lacks(String),
+    #[error("no HTTP/2: {0}")]
+    Http2(String),
+    #[error("the call failed with gRPC status {code}{message}")]
+    Grpc { code: String, message: String },
+    #[error("the answer is no HealthCheckResponse")]
+    NoHealth,
+    #[error("the service is {0}")]
+    NotServing(&'static str),
 }
 
-/// Asks once. The caller bounds the time.
+impl ProbeError {
+    /// What it says of the backend.
+    pub(super) fn probed(&self) -> Probed {
+        match self {
+            ProbeError::Connect(_) | ProbeError::ConnectTimeout(_) => Probed::Unreachable,
+            ProbeError::Timeout(_) => Probed::TimedOut,
+            _ => Probed::Wrong,
+        }
+    }
+}
+
+/// Asks once, within the timeout. `host` is what the backend is called in the question.
 pub(super) async fn probe(
-    probe: &Probe,
+    config: &HealthConfig,
     endpoint: SocketAddr,
     host: &str,
 ) -> Result<(), ProbeError> {
-    let mut stream = TcpStream::connect(endpoint)
+    let allowed = config.timeout;
+    let deadline = Instant::now() + allowed;
+    let stream = timeout_at(deadline, TcpStream::connect(endpoint))
         .await
+        .map_err(|_| ProbeError::ConnectTimeout(allowed))?
         .map_err(ProbeError::Connect)?;
-    let Probe::Http { path } = probe else {
-        return Ok(());
+    let question = async {
+        match &config.probe {
+            Probe::Tcp => Ok(()),
+            Probe::Http(probe) => http::ask(probe, stream, host).await,
+            Probe::Grpc { service } => grpc::ask(service, stream, host).await,
+        }
     };
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lemonade-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    match status(&mut stream).await? {
-        200..300 => Ok(()),
-        status => Err(ProbeError::Status(status)),
-    }
-}
-
-async fn status(stream: &mut TcpStream) -> Result<u16, ProbeError> {
-    let mut received = Vec::with_capacity(1024);
-    let mut scan = HeadScan::default();
-    loop {
-        if let Some(length) = scan.advance(&received)? {
-            let status =
-                ResponseHead::parse(&received[..length], false, &LIMITS, &mut Vec::new())?.status;
-            if status >= 200 {
-                return Ok(status);
-            }
-            received.drain(..length);
-            scan = HeadScan::default();
-            continue;
-        }
-        if received.len() > LIMITS.bytes {
-            return Err(HeadError::TooLarge.into());
-        }
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(ProbeError::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
+    let answer = timeout_at(deadline, question).await;
+    answer.unwrap_or(Err(ProbeError::Timeout(allowed)))
 }

@@ -11,6 +11,7 @@ mod connections;
 mod drain;
 mod forwarding;
 mod framing;
+mod grpc;
 mod headers;
 mod health;
 mod interim;

@@ -3,13 +3,14 @@
 //! Reports every fault at once. Precedence: flag > environment > file > default.
 
 mod discovery;
+mod health;
 mod reliability;
 
 use super::overrides::Overrides;
-use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth, RawProbe};
+use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat};
 use super::{
-    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, HealthConfig, IN_FLIGHT,
-    Network, Probe, Secret, Source, Timeouts, WEIGHTS,
+    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, IN_FLIGHT, Network, Secret,
+    Source, Timeouts, WEIGHTS,
 };
 use crate::backend::BackendId;
 use crate::http1;
@@ -258,62 +259,6 @@ impl Check<'_> {
                 None
             }
         }
-    }
-
-    fn health(
-        &mut self,
-        raw: Option<Switch<ShortOr<RawHealth>>>,
-        flat_interval: Option<RawDuration>,
-        flat_timeout: Option<RawDuration>,
-    ) -> Option<HealthConfig> {
-        let raw = match raw {
-            Some(Switch::Off) => return None,
-            Some(Switch::Set(raw)) => raw.0,
-            _ => RawHealth::default(),
-        };
-        let default = HealthConfig::default();
-        if raw.path.as_deref().is_some_and(|path| !is_path(path)) {
-            self.fault(
-                "health.path",
-                "expected a path that begins with `/` and holds no space or control character",
-            );
-        }
-        if raw
-            .initial
-            .as_deref()
-            .is_some_and(|initial| initial != "checking")
-        {
-            self.fault(
-                "health.initial",
-                "expected `checking`, the only initial state in this release",
-            );
-        }
-        let probe = match (raw.probe, raw.path) {
-            (Some(RawProbe::Tcp), path) => {
-                if path.is_some() {
-                    self.fault("health.path", "a tcp probe asks for no path");
-                }
-                Probe::Tcp
-            }
-            (_, Some(path)) => Probe::Http { path },
-            (_, None) => default.probe,
-        };
-        let interval = raw
-            .interval
-            .map(RawDuration::or_millis)
-            .or(flat_interval.map(RawDuration::or_seconds));
-        let timeout = raw
-            .timeout
-            .map(RawDuration::or_millis)
-            .or(flat_timeout.map(RawDuration::or_seconds));
-        let bounds = Duration::from_millis(10)..=Duration::from_secs(3600);
-        Some(HealthConfig {
-            probe,
-            interval: self.duration("health.interval", interval, &bounds, default.interval),
-            timeout: self.duration("health.timeout", timeout, &bounds, default.timeout),
-            rise: self.within("health.rise", raw.rise, 1..=100, default.rise),
-            fall: self.within("health.fall", raw.fall, 1..=100, default.fall),
-        })
     }
 
     fn timeouts(&mut self, raw: &super::raw::RawTimeouts) -> Timeouts {
@@ -587,6 +532,7 @@ fn parse_network(text: &str) -> Option<Network> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{HealthConfig, Probe};
     use crate::strategy::Name;
     use std::io::Write;
 
@@ -693,6 +639,65 @@ mod tests {
             "limits.header_bytes: expected 1024 to 65536, found 1048576",
         ] {
             assert!(found.contains(expected), "{expected} in:\n{found}");
+        }
+    }
+
+    #[test]
+    fn probe_is_written_short_or_in_full() {
+        let probe = |health: &str| {
+            let text = format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n");
+            good(&text).health.unwrap().probe
+        };
+        let service = |service: &str| Probe::Grpc {
+            service: service.to_owned(),
+        };
+        assert_eq!(probe("grpc"), service(""));
+        assert_eq!(probe("{probe: grpc, service: a.B}"), service("a.B"));
+        let Probe::Http(http) = probe(
+            "{method: HEAD, path: /x, expect: [200-204, \"301\", 404], headers: {Host: a.example}}",
+        ) else {
+            panic!("not the probe that was written");
+        };
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("HEAD", "/x"));
+        let good = (200..600).filter(|status| http.expect.contain(*status));
+        assert!(good.eq([200, 201, 202, 203, 204, 301, 404]));
+        assert_eq!(http.headers, [("Host".to_owned(), "a.example".to_owned())]);
+    }
+
+    #[test]
+    fn probe_that_could_not_mean_anything_is_refused() {
+        for (health, expected) in [
+            (
+                "{probe: tcp, path: /x}",
+                "health.path: belongs to `probe: http`",
+            ),
+            (
+                "{probe: grpc, expect: 200}",
+                "health.expect: belongs to `probe: http`",
+            ),
+            ("{service: x}", "health.service: belongs to `probe: grpc`"),
+            (
+                "{expect: [200, 2xx]}",
+                "health.expect[1]: expected a status",
+            ),
+            ("{expect: 299-200}", "expected a status"),
+            ("{expect: 100-299}", "expected final statuses"),
+            ("{body: \"\"}", "health.body: expected a text"),
+            ("{body: x, method: HEAD}", "has no body"),
+            ("{method: POST}", "health.method"),
+            (
+                "{headers: {Content-Length: \"3\"}}",
+                "`Content-Length`: is the probe's own business",
+            ),
+            ("{headers: {\"a b\": x}}", "`a b`: expected a header's name"),
+            ("{headers: {x: \"a\\nb\"}}", "`x`: expected a value"),
+            ("{headers: {Host: \"a b\"}}", "`Host`: expected a host name"),
+            ("{headers: {a: x, A: y}}", "in another case"),
+            ("{initial: well}", "health.initial"),
+            ("udp", "`grpc`, a path"),
+        ] {
+            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n"));
+            assert!(found.contains(expected), "{health}: {found}");
         }
     }
 
