@@ -13,6 +13,7 @@ pub(crate) enum Known {
     Forwarded,
     Host,
     KeepAlive,
+    MaxForwards,
     ProxyConnection,
     RequestId,
     Te,
@@ -45,6 +46,7 @@ impl Known {
             10 if is(b"user-agent") => Known::UserAgent,
             10 if is(b"keep-alive") => Known::KeepAlive,
             11 if is(b"traceparent") => Known::Traceparent,
+            12 if is(b"max-forwards") => Known::MaxForwards,
             12 if is(b"x-request-id") => Known::RequestId,
             14 if is(b"content-length") => Known::ContentLength,
             15 if is(b"x-forwarded-for") => Known::XForwardedFor,
@@ -202,6 +204,10 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// Options that the `Connection` fields of one head may hold besides those that everyone knows. Each is compared with every
+/// field, so without a bound a head could cost a million comparisons; nothing that means well names even ten.
+const MAX_OPTIONS: u8 = 64;
+
 /// What the `Connection` fields of one head say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ConnectionOptions {
@@ -210,23 +216,29 @@ pub(crate) struct ConnectionOptions {
     pub(crate) upgrade: bool,
     /// Names other fields that must not pass on; [`is_named`] then tells which.
     pub(crate) names_fields: bool,
+    options: u8,
 }
 
 impl ConnectionOptions {
-    pub(crate) fn add(&mut self, value: &[u8]) {
+    pub(crate) fn add(&mut self, value: &[u8]) -> Result<(), HeadError> {
         // What nearly every client sends, without splitting it.
         if value.eq_ignore_ascii_case(b"keep-alive") {
             self.keep_alive = true;
-            return;
+            return Ok(());
         }
         for option in list(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                _ => self.names_fields = true,
+                _ if self.options == MAX_OPTIONS => return Err(HeadError::TooLarge),
+                _ => {
+                    self.names_fields = true;
+                    self.options += 1;
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -305,7 +317,7 @@ mod tests {
         assert!(is_named(head, &fields, &fields[1]));
         assert!(!is_named(head, &fields, &fields[2]));
         let mut options = ConnectionOptions::default();
-        options.add(fields[0].value(head));
+        options.add(fields[0].value(head)).unwrap();
         assert!(options.close && options.names_fields && !options.upgrade);
     }
 }

@@ -64,7 +64,7 @@ impl<'h> RequestHead<'h> {
                     return Err(HeadError::Malformed("more than one Host"));
                 }
                 Known::Host => self.authority = Some(field.value(self.bytes)),
-                Known::Connection => self.connection.add(field.value(self.bytes)),
+                Known::Connection => self.connection.add(field.value(self.bytes))?,
                 Known::ContentLength | Known::TransferEncoding => {
                     declared.add(self.bytes, field)?
                 }
@@ -83,6 +83,7 @@ impl<'h> RequestHead<'h> {
         self.upgrade = upgrade.filter(|protocol| {
             self.connection.upgrade
                 && self.version == Version::Http11
+                && fields::list(protocol).next().is_some()
                 && !fields::list(protocol).any(is_h2c)
         });
         match self.authority {

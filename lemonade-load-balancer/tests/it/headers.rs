@@ -227,3 +227,23 @@ async fn via_is_added_to_and_a_backends_request_id_is_kept() {
     let answer = answered("X-Request-Id: theirs\r\n").await;
     assert_eq!(values(&answer, "x-request-id"), ["theirs"]);
 }
+
+#[tokio::test]
+async fn request_has_one_id_however_many_the_client_sent() {
+    let (request, answer) = passed("X-Request-Id: first\r\nX-Request-Id: second\r\n").await;
+    assert_eq!(values(&request, "x-request-id"), ["first"]);
+    assert_eq!(values(&answer, "x-request-id"), ["first"]);
+}
+
+#[tokio::test]
+async fn connection_that_names_too_much_is_refused() {
+    // Every field is compared with every name: a head full of both would cost milliseconds.
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let naming = |count: usize| {
+        let names = "x, ".repeat(count);
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: {names}\r\n\r\n")
+    };
+    assert_eq!(balancer.ask(naming(64)).await.status(), 200);
+    assert_eq!(balancer.ask(naming(65)).await.status(), 431);
+}
