@@ -259,7 +259,12 @@ fn wants_json(accept: &[u8]) -> bool {
 
 async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
     let mut out = Output::new();
-    reply::write(reason, Style::UNREAD, &mut out);
+    let style = Style {
+        // RFC 9110 9.3.2: nor has the answer to a HEAD that cannot be read a body.
+        head_only: client.buffer.filled().starts_with(b"HEAD "),
+        ..Style::UNREAD
+    };
+    reply::write(reason, style, &mut out);
     shard.refused(reason, client.peer);
     client.deadline.set(LINGER);
     match write_all(client, &out).await {

@@ -173,3 +173,41 @@ async fn requests_that_arrive_byte_by_byte_are_served() {
         assert_eq!(client.answer().await.text(), "abc");
     }
 }
+
+#[tokio::test]
+async fn request_after_one_that_closes_is_not_served() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    for last in [
+        "GET /last HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+        "GET /last HTTP/1.0\r\n\r\n",
+    ] {
+        let mut client = balancer.client().await;
+        client
+            .send(format!("{last}GET /after HTTP/1.1\r\nHost: t\r\n\r\n"))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.field("connection"), Some("close"));
+        client.closed().await;
+    }
+    let requests = origin.requests();
+    assert!(requests.iter().all(|request| request.target() == "/last"));
+    assert_eq!(requests.len(), 2);
+}
+
+#[tokio::test]
+async fn http_1_0_client_keeps_its_connection_if_it_asks_to() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for _ in 0..3 {
+        let answer = client
+            .ask("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+            .await;
+        assert_eq!(answer.field("connection"), Some("keep-alive"));
+        assert_eq!(answer.text(), "a");
+    }
+    assert_eq!(client.ask("GET / HTTP/1.0\r\n\r\n").await.text(), "a");
+    client.closed().await;
+    assert_eq!(origin.requests()[0].start, "GET / HTTP/1.1");
+}
