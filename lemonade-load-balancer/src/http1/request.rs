@@ -22,6 +22,10 @@ pub(crate) struct RequestHead<'h> {
     pub(crate) framing: Framing,
     /// `Expect: 100-continue`.
     pub(crate) expects_continue: bool,
+    /// How often it may still be passed on, where its method makes that binding (TRACE and OPTIONS, RFC 9110 7.6.2).
+    pub(crate) max_forwards: Option<u32>,
+    /// It was passed on before.
+    pub(crate) has_via: bool,
     /// The protocol asked for, where `Connection: upgrade` comes with an `Upgrade` field.
     pub(crate) upgrade: Option<&'h [u8]>,
 }
@@ -47,6 +51,8 @@ impl<'h> RequestHead<'h> {
             connection: ConnectionOptions::default(),
             framing: Framing::Empty,
             expects_continue: false,
+            max_forwards: None,
+            has_via: false,
             upgrade: None,
         };
         head.read_fields()?;
@@ -73,7 +79,9 @@ impl<'h> RequestHead<'h> {
                         .value(self.bytes)
                         .eq_ignore_ascii_case(b"100-continue")
                 }
+                Known::MaxForwards => self.read_max_forwards(field)?,
                 Known::Upgrade => upgrade = Some(field.value(self.bytes)),
+                Known::Via => self.has_via = true,
                 _ => {}
             }
         }
@@ -93,6 +101,28 @@ impl<'h> RequestHead<'h> {
             None if self.version == Version::Http11 => Err(HeadError::Malformed("no Host")),
             _ => Ok(()),
         }
+    }
+
+    /// One that is no number is refused rather than ignored: passed on as it is, the next proxy might read it otherwise, and
+    /// without it the request could go round for ever. Other methods may ignore the field, so it is not even looked at there.
+    fn read_max_forwards(&mut self, field: &Field) -> Result<(), HeadError> {
+        if !matches!(self.method, b"TRACE" | b"OPTIONS") {
+            return Ok(());
+        }
+        if self.max_forwards.is_some() {
+            return Err(HeadError::Malformed("more than one Max-Forwards"));
+        }
+        let value = field.value(self.bytes);
+        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(HeadError::Malformed("a Max-Forwards that is no number"));
+        }
+        // RFC 9110 7.6.2: a larger number becomes the largest that we know.
+        let forwards = value.iter().fold(0u32, |sum, digit| {
+            sum.saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
+        });
+        self.max_forwards = Some(forwards);
+        Ok(())
     }
 
     fn split_target(&mut self) -> Result<(), HeadError> {

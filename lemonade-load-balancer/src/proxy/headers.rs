@@ -153,6 +153,7 @@ pub(crate) fn write_request(
             Known::XRealIp => false,
             Known::Forwarded => forwarding.trusted,
             Known::RequestId => false,
+            Known::MaxForwards => head.max_forwards.is_none(),
             // RFC 9110 10.1.1: an HTTP/1.0 client's is ignored, and would not be by a backend that gets HTTP/1.1.
             Known::Expect => head.version == Version::Http11,
             _ => true,
@@ -171,6 +172,14 @@ pub(crate) fn write_request(
     }
     write_forwarding(head, forwarding, headers, out);
     line(out, b"X-Request-Id: ", id.as_bytes());
+    if let Some(forwards) = head.max_forwards {
+        let left = forwards.saturating_sub(1);
+        line(
+            out,
+            b"Max-Forwards: ",
+            itoa::Buffer::new().format(left).as_bytes(),
+        );
+    }
     if let Some(protocol) = head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         line(out, b"Upgrade: ", protocol);

@@ -13,6 +13,7 @@ mod forwarding;
 mod framing;
 mod headers;
 mod health;
+mod hops;
 mod interim;
 mod limits;
 mod moves;
