@@ -5,6 +5,7 @@ mod message;
 mod origin;
 mod patience;
 pub mod postgres;
+pub mod strict;
 mod wire;
 
 pub use client::Client;
