@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+pub mod judge;
 mod message;
 mod origin;
 mod patience;

@@ -256,27 +256,43 @@ fn is_host(host: &[u8]) -> bool {
                     .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
         [] => false,
-        name => name.iter().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'-' | b'.'
-                        | b'_'
-                        | b'~'
-                        | b'%'
-                        | b'!'
-                        | b'$'
-                        | b'&'
-                        | b'\''
-                        | b'('
-                        | b')'
-                        | b'*'
-                        | b'+'
-                        | b';'
-                        | b'='
-                )
-        }),
+        name => is_plain_name(name) || is_percent_encoded(name),
     }
+}
+
+/// A name whose every `%` begins two hex digits; one that does not would be decoded in more than one way.
+fn is_percent_encoded(name: &[u8]) -> bool {
+    let mut parts = name.split(|byte| *byte == b'%');
+    parts.next().is_some_and(is_plain_name)
+        && parts.all(|part| match part {
+            [high, low, rest @ ..] => {
+                high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && is_plain_name(rest)
+            }
+            _ => false,
+        })
+}
+
+/// `*( unreserved / sub-delims )` without the comma, which would join two names.
+fn is_plain_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+            )
+    })
 }
 
 #[cfg(test)]
@@ -341,6 +357,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost:\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%2\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: %zzb\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / x HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\tx HTTP/1.1\r\nHost: a\r\n\r\n",

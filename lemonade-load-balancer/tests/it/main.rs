@@ -9,6 +9,7 @@ mod balancer;
 mod bodies;
 mod connections;
 mod drain;
+mod equivalence;
 mod forwarding;
 mod framing;
 mod headers;
