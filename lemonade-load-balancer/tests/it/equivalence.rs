@@ -57,7 +57,8 @@ impl std::fmt::Debug for Wire {
 fn run<S: Strategy>(cases: u32, strategy: &S, judged: impl Fn(S::Value)) {
     let mut runner = TestRunner::new(Config {
         cases,
-        max_shrink_iters: 2000,
+        // A case that hangs costs all of a test's patience.
+        max_shrink_time: 20_000,
         failure_persistence: None,
         ..Config::default()
     });
@@ -228,15 +229,18 @@ fn mutated(messages: impl Strategy<Value = Vec<Vec<u8>>>) -> impl Strategy<Value
         any::<prop::sample::Index>(),
         0..12usize,
         one_of(SPICE),
-        0..4u8,
+        0..6u8,
     );
     (messages, prop::collection::vec(change, 0..4)).prop_map(|(messages, changes)| {
         let mut bytes = messages.concat();
         for (at, length, spice, kind) in changes {
-            let at = at.index(bytes.len() + 1);
+            let at = match kind {
+                0..4 => at.index(bytes.len() + 1),
+                _ => line_start(&bytes, at),
+            };
             let end = (at + length).min(bytes.len());
             match kind {
-                0 => drop(bytes.splice(at..at, spice.into_bytes())),
+                0 | 4.. => drop(bytes.splice(at..at, spice.into_bytes())),
                 1 => drop(bytes.splice(at..end, spice.into_bytes())),
                 2 => drop(bytes.drain(at..end)),
                 _ => {
@@ -249,6 +253,19 @@ fn mutated(messages: impl Strategy<Value = Vec<Vec<u8>>>) -> impl Strategy<Value
     })
 }
 
+/// Somewhere that a line begins: a whole line of spice does most harm there.
+fn line_start(bytes: &[u8], which: prop::sample::Index) -> usize {
+    let ends = bytes
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| pair == b"\r\n");
+    let starts: Vec<usize> = ends.map(|(at, _)| at + 2).collect();
+    match starts.is_empty() {
+        true => 0,
+        false => starts[which.index(starts.len())],
+    }
+}
+
 fn sending() -> impl Strategy<Value = Sending> {
     (prop_oneof![Just(usize::MAX), 1..60usize], any::<bool>())
         .prop_map(|(step, closing)| Sending { step, closing })
@@ -258,7 +275,7 @@ fn sending() -> impl Strategy<Value = Sending> {
 fn backend_gets_the_requests_that_the_client_sent_and_no_others() {
     let bench = Bench::new();
     let case = (mutated(prop::collection::vec(request(), 1..4)), sending());
-    run(600, &case, |(bytes, sending)| {
+    run(1500, &case, |(bytes, sending)| {
         bench.requests(&bytes.0, sending)
     });
 }
@@ -270,7 +287,7 @@ fn client_gets_the_answer_that_the_backend_sent_and_no_other() {
         mutated(prop::collection::vec(answer(), 1..4)),
         prop::sample::select(&Asking::ALL[..]),
     );
-    run(600, &case, |(bytes, asking)| {
+    run(1500, &case, |(bytes, asking)| {
         bench.answer(&bytes.0, asking)
     });
 }
