@@ -142,6 +142,7 @@ pub(crate) fn write_request(
         |known| match known {
             Known::Connection
             | Known::KeepAlive
+            | Known::LookAlike
             | Known::ProxyConnection
             | Known::Te
             | Known::Upgrade => false,

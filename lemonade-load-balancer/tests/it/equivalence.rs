@@ -146,6 +146,9 @@ const FIELDS: &[&str] = &[
     "Expect: 100-continue\r\n",
     "Cookie: a=1\r\n",
     "Set-Cookie: a=1\r\n",
+    "X_Forwarded_For: 6.6.6.6\r\n",
+    "Content_Length: 1\r\n",
+    "X_Own: 1\r\n",
 ];
 
 fn fields() -> impl Strategy<Value = String> {
