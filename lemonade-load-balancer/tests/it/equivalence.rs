@@ -31,16 +31,18 @@ impl Bench {
         }
     }
 
-    fn requests(&self, bytes: &[u8], sending: Sending) {
+    /// Whether a good request was refused.
+    fn requests(&self, bytes: &[u8], sending: Sending) -> bool {
         let proxy = self.balancer.app.listen();
         self.runtime
-            .block_on(self.judge.judge_requests(proxy, bytes, sending));
+            .block_on(self.judge.judge_requests(proxy, bytes, sending))
     }
 
-    fn answer(&self, bytes: &[u8], asking: Asking) {
+    /// Whether a good answer was refused.
+    fn answer(&self, bytes: &[u8], asking: Asking) -> bool {
         let proxy = self.balancer.app.listen();
         self.runtime
-            .block_on(self.judge.judge_answer(proxy, bytes, asking));
+            .block_on(self.judge.judge_answer(proxy, bytes, asking))
     }
 }
 
@@ -279,7 +281,7 @@ fn backend_gets_the_requests_that_the_client_sent_and_no_others() {
     let bench = Bench::new();
     let case = (mutated(prop::collection::vec(request(), 1..4)), sending());
     run(1500, &case, |(bytes, sending)| {
-        bench.requests(&bytes.0, sending)
+        bench.requests(&bytes.0, sending);
     });
 }
 
@@ -291,6 +293,23 @@ fn client_gets_the_answer_that_the_backend_sent_and_no_other() {
         prop::sample::select(&Asking::ALL[..]),
     );
     run(1500, &case, |(bytes, asking)| {
-        bench.answer(&bytes.0, asking)
+        bench.answer(&bytes.0, asking);
+    });
+}
+
+#[test]
+fn good_messages_are_refused_neither_way() {
+    let bench = Bench::new();
+    let requests = prop::collection::vec(request(), 1..4).prop_map(|all| Wire(all.concat()));
+    run(500, &(requests, sending()), |(bytes, sending)| {
+        assert!(
+            !bench.requests(&bytes.0, sending),
+            "a good request is refused"
+        );
+    });
+    let answers = prop::collection::vec(answer(), 1..4).prop_map(|all| Wire(all.concat()));
+    let case = (answers, prop::sample::select(&Asking::ALL[..]));
+    run(500, &case, |(bytes, asking)| {
+        assert!(!bench.answer(&bytes.0, asking), "a good answer is refused");
     });
 }

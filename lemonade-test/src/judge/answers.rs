@@ -18,16 +18,22 @@ pub enum Asking {
     OldKeepAlive,
     /// GET with an upgrade.
     Upgrade,
+    /// POST, with a plain request behind its body, in one write.
+    Post,
+    /// The same with a chunked body.
+    Chunked,
 }
 
 impl Asking {
     /// Every way.
-    pub const ALL: [Asking; 5] = [
+    pub const ALL: [Asking; 7] = [
         Asking::Get,
         Asking::Head,
         Asking::Old,
         Asking::OldKeepAlive,
         Asking::Upgrade,
+        Asking::Post,
+        Asking::Chunked,
     ];
 
     fn request(self) -> &'static str {
@@ -39,7 +45,20 @@ impl Asking {
             Asking::Upgrade => {
                 "GET /case HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
             }
+            Asking::Post => {
+                "POST /case HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello\
+                 GET /plain/next HTTP/1.1\r\nHost: t\r\n\r\n"
+            }
+            Asking::Chunked => {
+                "POST /case HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
+                 GET /plain/next HTTP/1.1\r\nHost: t\r\n\r\n"
+            }
         }
+    }
+
+    /// A plain request follows it on the wire.
+    fn is_followed(self) -> bool {
+        matches!(self, Asking::Post | Asking::Chunked)
     }
 
     fn asked(self) -> Asked {
@@ -70,14 +89,15 @@ enum Expected {
 
 impl Judge {
     /// Has the origin answer with `bytes`. Whatever they are: the client gets the answer that [`crate::strict`] sees in
-    /// them, or 502, or one that is visibly cut off; and no byte of them in the next answer.
+    /// them, or 502, or one that is visibly cut off; and no byte of them in the next answer. Returns whether there was an
+    /// answer for which the client got 502.
     ///
     /// # Panics
     ///
     /// If that does not hold.
-    pub async fn judge_answer(&self, proxy: SocketAddr, bytes: &[u8], asking: Asking) {
+    pub async fn judge_answer(&self, proxy: SocketAddr, bytes: &[u8], asking: Asking) -> bool {
         if bytes.is_empty() {
-            return;
+            return false;
         }
         let expected = expected(bytes, asking);
         let may_stay_open = matches!(
@@ -108,7 +128,8 @@ impl Judge {
                 client.finish().await;
                 assert_eq!(client.end().await, End::Closed);
                 assert_eq!(client.left(), rest);
-                return self.plain(proxy).await;
+                self.plain(proxy).await;
+                return false;
             }
             (
                 Ok(got),
@@ -134,7 +155,10 @@ impl Judge {
             (Err(_), Expected::Nothing { .. }) => {}
             (Err(end), expected) => panic!("{end:?} instead of {expected:?}"),
         }
+        let refused =
+            got.as_ref().is_ok_and(is_ours) && !matches!(expected, Expected::Nothing { .. });
         self.check_next(proxy, client, got.ok(), asking).await;
+        refused
     }
 
     /// The next answer is its own request's, on the same connection or on a new one.
@@ -146,6 +170,11 @@ impl Judge {
         asking: Asking,
     ) {
         match answer {
+            Some(answer) if answer.keeps_alive() && asking.is_followed() => {
+                let next = client.answer(Asked::Other).await;
+                let next = next.unwrap_or_else(|end| panic!("no next answer: {end:?}"));
+                assert_eq!(next.body, b"/plain/next", "another answer: {next:?}");
+            }
             Some(answer) if answer.keeps_alive() && asking != Asking::Old => {
                 // What lies here already would be taken for the answer.
                 self.plain_on(&mut client).await;

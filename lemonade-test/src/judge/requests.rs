@@ -17,12 +17,13 @@ pub struct Sending {
 
 impl Judge {
     /// Sends `bytes` through the proxy. Whatever they are: the origin sees exactly the requests that [`crate::strict`] sees
-    /// in them, in their order, up to the first that the proxy refuses; and the client gets their answers.
+    /// in them, in their order, up to the first that the proxy refuses; and the client gets their answers. Returns whether
+    /// there was a request that the proxy refused.
     ///
     /// # Panics
     ///
     /// If that does not hold.
-    pub async fn judge_requests(&self, proxy: SocketAddr, bytes: &[u8], sending: Sending) {
+    pub async fn judge_requests(&self, proxy: SocketAddr, bytes: &[u8], sending: Sending) -> bool {
         let (expected, end) = requests(bytes);
         // A client that sends more after its last request, when that may have been answered, may lose the answer: its
         // bytes reset the connection (RFC 9112 9.6).
@@ -40,7 +41,7 @@ impl Judge {
             tokio::task::yield_now().await;
         }
         let mut passed = Vec::new();
-        let mut refused = false;
+        let (mut refused, mut unread) = (false, false);
         for request in &expected {
             match client.final_answer(asked(request)).await {
                 Ok(answer) if is_seen(&answer) => {
@@ -50,7 +51,7 @@ impl Judge {
                 Ok(answer) if ends_here(request, &answer) && answer.keeps_alive() => {}
                 // Its body was not read.
                 Ok(answer) if ends_here(request, &answer) => {
-                    refused = true;
+                    unread = true;
                     break;
                 }
                 Ok(answer) => {
@@ -63,10 +64,11 @@ impl Judge {
         }
         client.finish().await;
         let end = client.end().await;
-        check_rest(&client, end, partial && !refused);
+        check_rest(&client, end, partial && !refused && !unread);
         self.origin.until_quiet().await;
         self.plain(proxy).await;
         self.check_origin(&passed);
+        refused
     }
 
     fn check_origin(&self, passed: &[&Request]) {
