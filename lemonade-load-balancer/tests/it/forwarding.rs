@@ -1,6 +1,6 @@
 //! One request after another: who gets it, and what comes back on the same connection.
 
-use crate::balancer::{balancer, ok};
+use crate::balancer::{balancer, balancer_with, ok};
 use lemonade_test::{Connection, Gate, Origin, until};
 
 #[tokio::test]
@@ -228,7 +228,8 @@ async fn chunks_that_are_only_declared_leave_the_connection_usable() {
         }
     })
     .await;
-    let balancer = balancer(&[&origin]);
+    // One shard, so that all clients share its connections.
+    let balancer = balancer_with(&[&origin], |config| config.runtime.shards = 1);
     let mut client = balancer.client().await;
     for request in ["HEAD /head", "GET /304"] {
         client
