@@ -14,6 +14,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 pub(crate) const SIZE: usize = 72 << 10;
 /// For bodies that outlast a first buffer: fewer, larger system calls.
 const LARGE: usize = 256 << 10;
+/// Large buffers lent at once, per shard: those who come later go on with what they have. 32 MiB a shard, however many
+/// clients read slowly.
+const MAX_LARGE: usize = 128;
+/// What a part of a message takes at least while the rest of it is awaited.
+const SMALL: usize = 512;
 
 /// Free buffers kept per shard; what exceeds this goes back to the allocator at once. [`trim`] gives back the rest of what
 /// is not needed: allocating anew costs a page fault for every 4 KiB, which is more than the rest of a small request.
@@ -27,6 +32,8 @@ struct Pool {
     buffers: Vec<Box<[u8]>>,
     large: Vec<Box<[u8]>>,
     outputs: Vec<Vec<u8>>,
+    /// Large buffers in use.
+    large_lent: usize,
     /// The fewest free buffers since the last trim, of both sizes: nobody needed those.
     unneeded: [usize; 2],
 }
@@ -57,7 +64,12 @@ impl Pool {
         lent
     }
 
+    /// One of the usual size where too many large ones are lent.
     fn lend_large(&mut self) -> Box<[u8]> {
+        if self.large_lent == MAX_LARGE {
+            return self.lend();
+        }
+        self.large_lent += 1;
         let lent = self
             .large
             .pop()
@@ -68,6 +80,9 @@ impl Pool {
 
     /// Kept only while there is room; a buffer is recognised by its size.
     fn give_back(&mut self, bytes: Box<[u8]>) {
+        if bytes.len() == LARGE {
+            self.large_lent -= 1;
+        }
         match bytes.len() {
             SIZE if self.buffers.len() < KEPT => self.buffers.push(bytes),
             LARGE if self.large.len() < KEPT_LARGE => self.large.push(bytes),
@@ -76,12 +91,15 @@ impl Pool {
     }
 }
 
-/// Bytes received and not yet dealt with. Starts without memory; takes some on the first read.
+/// Bytes received and not yet dealt with. Starts without memory, takes some to read, and holds none while it is empty and
+/// nothing comes: who waits for a slow peer waits for free.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// A body flows that keeps filling it: large memory is worth taking.
+    flows: bool,
 }
 
 impl Buffer {
@@ -117,9 +135,9 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
-    /// No room for another byte, even after moving what is there to the front.
+    /// No room for another byte, even after moving what is there to the front or to larger memory.
     pub(crate) fn is_full(&self) -> bool {
-        !self.bytes.is_empty() && self.len() == self.bytes.len()
+        self.bytes.len() >= SIZE && self.len() == self.bytes.len()
     }
 
     /// Gives the memory back if nothing is in it.
@@ -131,11 +149,31 @@ impl Buffer {
         }
     }
 
-    /// Exchanges an empty buffer for a large one, for a body that keeps filling it.
+    /// Moves what is there to memory of about its size, for a wait that may be long: it grows again by itself when more
+    /// comes. Costs an allocation and two copies of what is there, so not for waits that every request has.
+    pub(crate) fn shrink(&mut self) {
+        let size = self.len().next_power_of_two().max(SMALL);
+        if self.is_empty() {
+            self.release();
+        } else if size <= self.bytes.len() / 2 {
+            let mut small = vec![0; size].into_boxed_slice();
+            small[..self.len()].copy_from_slice(self.filled());
+            self.take_over(small);
+        }
+    }
+
+    /// Goes on in other memory, which holds all that is filled at its front.
+    fn take_over(&mut self, bytes: Box<[u8]>) {
+        (self.start, self.end) = (0, self.len());
+        let old = std::mem::replace(&mut self.bytes, bytes);
+        POOL.with_borrow_mut(|pool| pool.give_back(old));
+    }
+
+    /// Has an empty buffer take large memory from now on, for a body that keeps filling it.
     pub(crate) fn enlarge(&mut self) {
         if self.is_empty() && self.bytes.len() < LARGE {
             self.release();
-            self.bytes = POOL.with_borrow_mut(Pool::lend_large);
+            self.flows = true;
         }
     }
 
@@ -146,15 +184,26 @@ impl Buffer {
 
     fn make_room(&mut self) {
         if self.bytes.is_empty() {
-            self.bytes = POOL.with_borrow_mut(Pool::lend);
+            let lend = if self.flows {
+                Pool::lend_large
+            } else {
+                Pool::lend
+            };
+            self.bytes = POOL.with_borrow_mut(lend);
         }
         if self.end == self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        if self.end == self.bytes.len() && self.end < SIZE {
+            let mut larger = POOL.with_borrow_mut(Pool::lend);
+            larger[..self.len()].copy_from_slice(self.filled());
+            self.take_over(larger);
+        }
     }
 
-    /// Reads once into the room left; `0` is the end of the stream. The caller sees to it that there is room.
+    /// Reads once into the room left; `0` is the end of the stream. The caller sees to it that there is room. While nothing
+    /// comes, an empty buffer's memory goes back.
     pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         context: &mut Context<'_>,
@@ -162,9 +211,15 @@ impl Buffer {
     ) -> Poll<io::Result<usize>> {
         self.make_room();
         let mut room = ReadBuf::new(&mut self.bytes[self.end..]);
-        ready!(Pin::new(stream).poll_read(context, &mut room))?;
+        let Poll::Ready(read) = Pin::new(stream).poll_read(context, &mut room) else {
+            self.release();
+            return Poll::Pending;
+        };
+        read?;
         let count = room.filled().len();
         self.end += count;
+        // What would fit into less shall wait in less.
+        self.flows &= count > SIZE;
         Poll::Ready(Ok(count))
     }
 }
@@ -225,6 +280,7 @@ impl Drop for Output {
 mod tests {
     use super::*;
     use std::task::Waker;
+    use tokio::io::AsyncWrite;
 
     fn fill(buffer: &mut Buffer, mut bytes: &[u8]) -> usize {
         let mut context = Context::from_waker(Waker::noop());
@@ -268,5 +324,65 @@ mod tests {
         fill(&mut Buffer::default(), &[1]);
         trim();
         assert_eq!(POOL.with_borrow(|pool| pool.buffers.len()), 1);
+    }
+
+    #[test]
+    fn part_of_a_message_waits_in_little_memory_and_grows_again() {
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, &[1; 700]);
+        buffer.consume(100);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.len(), 1024);
+        assert!(!buffer.is_full());
+        assert_eq!(fill(&mut buffer, &[2; 1000]), 424, "what room there is");
+        assert_eq!(fill(&mut buffer, &[3; SIZE]), SIZE - 1024);
+        assert!(buffer.is_full());
+        let parts = [(1, 600), (2, 424), (3, SIZE - 1024)];
+        let expected: Vec<u8> = parts
+            .iter()
+            .flat_map(|(byte, count)| vec![*byte; *count])
+            .collect();
+        assert_eq!(buffer.filled(), expected);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.len(), SIZE, "nothing to save");
+    }
+
+    #[test]
+    fn waiting_for_a_silent_peer_takes_no_memory() {
+        let (mut silent, mut peer) = tokio::io::duplex(64);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut buffer = Buffer::default();
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_pending());
+        assert_eq!(buffer.bytes.len(), 0);
+        assert!(
+            Pin::new(&mut peer)
+                .poll_write(&mut context, b"x")
+                .is_ready()
+        );
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_ready());
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_pending());
+        assert_eq!(buffer.filled(), b"x", "what came is kept");
+    }
+
+    #[test]
+    fn large_memory_is_lent_to_so_many_and_no_more() {
+        let flood = vec![1; LARGE];
+        let flowing = || {
+            let mut buffer = Buffer::default();
+            buffer.enlarge();
+            fill(&mut buffer, &flood);
+            buffer
+        };
+        let mut buffers: Vec<Buffer> = (0..MAX_LARGE + 5).map(|_| flowing()).collect();
+        let large = |buffers: &[Buffer]| {
+            let sizes = buffers.iter().map(|buffer| buffer.bytes.len());
+            sizes.filter(|size| *size == LARGE).count()
+        };
+        assert_eq!(large(&buffers), MAX_LARGE);
+        buffers.drain(..3);
+        buffers.extend((0..3).map(|_| flowing()));
+        assert_eq!(large(&buffers), MAX_LARGE);
+        drop(buffers);
+        assert_eq!(POOL.with_borrow(|pool| pool.large_lent), 0);
     }
 }

@@ -152,16 +152,20 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                     graced = true;
                     client.deadline.set(GRACE);
                 }
-                Poll::Pending => return client.deadline.poll(context).map(|()| too_late(client)),
+                Poll::Pending => {
+                    // Whoever sends a head in parts shall not hold more memory than he has filled.
+                    client.buffer.shrink();
+                    return client.deadline.poll(context).map(|()| too_late(client));
+                }
             }
         }
     })
     .await
 }
 
-/// More bytes came (`true`) or never will. Takes a buffer only once there is something to put into it.
+/// More bytes came (`true`) or never will. Takes memory only once there is something to put into it.
 fn poll_more(client: &mut Client, context: &mut Context<'_>) -> Poll<bool> {
-    if client.buffer.is_empty() && ready!(client.stream.poll_read_ready(context)).is_err() {
+    if ready!(client.stream.poll_read_ready(context)).is_err() {
         return Poll::Ready(false);
     }
     let filled = ready!(client.buffer.poll_fill(context, &mut client.stream));
