@@ -147,6 +147,10 @@ pub struct Timeouts {
 pub struct Limits {
     /// Client connections at once; one more is answered 503 and closed. Default 10,000.
     pub max_connections: u32,
+    /// Bytes a second that a client takes of its answer, or sends of its body, while it alone is waited for; counted over
+    /// [`Timeouts::idle`]. A client that is slower is cut off, a body's with 408. 0 is off: then a byte an idle timeout
+    /// will do. Default 240, up to 1 MiB.
+    pub min_rate: u64,
     /// Bytes of a request's head, and of an answer's. Default 32 KiB, 1 to 64 KiB; then 431 (an answer's: 502).
     pub header_bytes: usize,
     /// Fields of a head. Default 100, 1 to 1000; then 431.
@@ -305,6 +309,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 10_000,
+            min_rate: 240,
             header_bytes: 32 << 10,
             header_fields: 100,
             uri_bytes: 8 << 10,

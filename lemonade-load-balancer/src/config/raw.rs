@@ -237,6 +237,8 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawLimits {
     /// Client connections at once.
     pub(super) max_connections: Option<u32>,
+    /// Bytes a second that a client takes of its answer, or sends of its body, at least; `off` for none.
+    pub(super) min_rate: Option<Switch<ByteSize>>,
     /// A request's head, and an answer's.
     pub(super) header_bytes: Option<ByteSize>,
     /// Fields of a head.

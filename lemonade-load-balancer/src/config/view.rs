@@ -5,7 +5,7 @@
 use super::{
     AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig, Probe,
 };
-use lemonade_config::format_duration;
+use lemonade_config::{ByteSize, format_duration};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub fn view(config: &Config) -> Value {
         },
         "limits": {
             "max_connections": config.limits.max_connections,
+            "min_rate": rate(config.limits.min_rate),
             "header_bytes": config.limits.header_bytes,
             "header_fields": config.limits.header_fields,
             "uri_bytes": config.limits.uri_bytes,
@@ -65,6 +66,13 @@ pub fn view(config: &Config) -> Value {
 
 fn off() -> Value {
     "off".into()
+}
+
+fn rate(bytes: u64) -> Value {
+    match bytes {
+        0 => off(),
+        bytes => ByteSize::bytes(bytes).to_string().into(),
+    }
 }
 
 fn duration(duration: Duration) -> Value {
@@ -172,7 +180,7 @@ mod tests {
             "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7 }],
             "health": { "probe": "tcp", "interval": "3s", "timeout": "1500ms", "rise": 1, "fall": 9 },
             "timeouts": { "connect": "1ms", "tunnel": "7d" },
-            "limits": { "max_connections": 5, "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
+            "limits": { "max_connections": 5, "min_rate": "1KiB", "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
             "retries": "off", "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Room for any head that the limits allow, and for a whole 64 KiB answer with its head in one read.

@@ -7,10 +7,11 @@ use super::buffer::Output;
 use super::downstream::Client;
 use super::forward::{Failure, Request};
 use super::headers::{self, Recipient};
+use super::pace::{self, Moved, Pace};
 use super::relay::{Relay, RelayError};
 use super::shard::Shard;
 use super::upstream::Connection;
-use crate::config::{Config, Timeouts};
+use crate::config::Config;
 use crate::http1::framing::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
@@ -31,10 +32,10 @@ pub(super) struct Exchange<'e> {
     /// The request on its way up.
     pub(super) relay: &'e mut Relay,
     pub(super) request: &'e Request,
-    timeouts: &'e Timeouts,
-    limits: HeadLimits,
+    config: &'e Config,
     /// Where the request is.
     pub(super) upload: Upload,
+    upload_pace: Pace,
 }
 
 /// How far the request has come.
@@ -83,15 +84,14 @@ impl<'e> Exchange<'e> {
         request: &'e Request,
         config: &'e Config,
     ) -> Self {
-        let limits = HeadLimits::from(&config.limits);
         Exchange {
             client,
             connection,
             relay,
             request,
-            timeouts: &config.timeouts,
-            limits,
+            config,
             upload: Upload::Going,
+            upload_pace: Pace::default(),
         }
     }
 
@@ -127,7 +127,8 @@ impl<'e> Exchange<'e> {
     ) -> Result<Head, Failure> {
         let mut scratch = shard.scratch();
         let bytes = &self.connection.buffer.filled()[..length];
-        let head = ResponseHead::parse(bytes, self.request.to_head, &self.limits, &mut scratch)
+        let limits = HeadLimits::from(&self.config.limits);
+        let head = ResponseHead::parse(bytes, self.request.to_head, &limits, &mut scratch)
             .map_err(|_| Failure::BadAnswer)?;
         let read = match head.status {
             101 if !self.request.upgrade => return Err(Failure::BadAnswer),
@@ -190,8 +191,8 @@ impl<'e> Exchange<'e> {
     async fn head(&mut self) -> Result<usize, Failure> {
         let mut scan = HeadScan::default();
         let wait = match self.upload {
-            Upload::Going => self.timeouts.idle,
-            _ => self.timeouts.response_header,
+            Upload::Going => self.config.timeouts.idle,
+            _ => self.config.timeouts.response_header,
         };
         self.client.deadline.set(wait);
         poll_fn(|context| {
@@ -229,15 +230,24 @@ impl<'e> Exchange<'e> {
         ) {
             Poll::Ready(Ok(())) => {
                 self.upload = Upload::Done;
-                client.deadline.set(self.timeouts.response_header);
+                client.deadline.set(self.config.timeouts.response_header);
             }
             Poll::Ready(Err(RelayError::Sink(_))) => self.upload = Upload::Refused,
             Poll::Ready(Err(RelayError::Malformed(_))) => return Err(Failure::BadBody),
             Poll::Ready(Err(RelayError::Source(_) | RelayError::Truncated)) => {
                 return Err(Failure::ClientGone);
             }
-            Poll::Pending if self.relay.take_progress() => client.deadline.set(self.timeouts.idle),
-            Poll::Pending => {}
+            Poll::Pending => {
+                let moved = Moved {
+                    client: self.relay.received(),
+                    backend: self.relay.sent(),
+                };
+                let waits_for_client = !self.relay.is_blocked();
+                let least = pace::least(&self.config.limits, &self.config.timeouts);
+                if self.upload_pace.earns_time(moved, waits_for_client, least) {
+                    client.deadline.set(self.config.timeouts.idle);
+                }
+            }
         }
         Ok(())
     }
@@ -252,7 +262,7 @@ impl<'e> Exchange<'e> {
             let length = scan
                 .advance(buffer.filled())
                 .map_err(|_| Failure::BadAnswer)?;
-            if length.unwrap_or(buffer.len()) > self.limits.bytes {
+            if length.unwrap_or(buffer.len()) > self.config.limits.header_bytes {
                 return Poll::Ready(Err(Failure::BadAnswer));
             }
             if let Some(length) = length {
@@ -289,6 +299,7 @@ impl<'e> Exchange<'e> {
     /// Relays the answer to its end, and what is left of the request beside it.
     pub(super) async fn relay_answer(&mut self, answer: &mut Relay) -> Result<(), Failure> {
         let mut waiting = false;
+        let mut pace = Pace::default();
         poll_fn(|context| {
             self.poll_upload(context)?;
             let (client, connection) = (&mut *self.client, &mut *self.connection);
@@ -308,13 +319,22 @@ impl<'e> Exchange<'e> {
             if self.upload != Upload::Going {
                 self.poll_client_gone(context)?;
             }
-            if answer.take_progress() || !std::mem::replace(&mut waiting, true) {
-                self.client.deadline.set(self.timeouts.idle);
+            let moved = Moved {
+                client: answer.sent(),
+                backend: answer.received(),
+            };
+            let waits_for_client = answer.is_blocked();
+            let least = pace::least(&self.config.limits, &self.config.timeouts);
+            if pace.earns_time(moved, waits_for_client, least)
+                || !std::mem::replace(&mut waiting, true)
+            {
+                self.client.deadline.set(self.config.timeouts.idle);
             }
-            self.client
-                .deadline
-                .poll(context)
-                .map(|()| Err(Failure::Cut))
+            let late = match waits_for_client {
+                true => Failure::SlowClient,
+                false => Failure::Cut,
+            };
+            self.client.deadline.poll(context).map(|()| Err(late))
         })
         .await
     }
@@ -324,7 +344,9 @@ impl<'e> Exchange<'e> {
         let mut up = Relay::new(Output::new(), Framing::UntilClose);
         let mut down = Relay::new(Output::new(), Framing::UntilClose);
         let (mut up_open, mut down_open) = (true, true);
-        self.client.deadline.set(self.timeouts.tunnel);
+        let timeout = self.config.timeouts.tunnel;
+        self.client.deadline.set(timeout);
+        let mut moved = 0;
         let (client, connection) = (&mut *self.client, &mut *self.connection);
         let ended: Result<(), RelayError> = poll_fn(|context| {
             if up_open {
@@ -348,8 +370,9 @@ impl<'e> Exchange<'e> {
             if !up_open && !down_open {
                 return Poll::Ready(Ok(()));
             }
-            if up.take_progress() | down.take_progress() {
-                client.deadline.set(self.timeouts.tunnel);
+            let moved_before = std::mem::replace(&mut moved, up.sent() + down.sent());
+            if moved > moved_before {
+                client.deadline.set(timeout);
             }
             client.deadline.poll(context).map(|()| Ok(()))
         })

@@ -56,8 +56,10 @@ pub(super) enum Failure {
     ClientGone,
     /// The client's body is malformed.
     BadBody,
-    /// The client's body stopped coming.
+    /// The client's body stopped coming, or came too slowly.
     RequestTimeout,
+    /// The client took too little of the answer for too long.
+    SlowClient,
     /// The answer broke off after its head had been passed on: nothing can be said any more.
     Cut,
 }
@@ -67,6 +69,7 @@ impl Failure {
     fn flag(&self) -> &'static str {
         match self {
             Failure::ClientGone => "client_gone",
+            Failure::SlowClient => "slow_client",
             _ => "answer_cut",
         }
     }

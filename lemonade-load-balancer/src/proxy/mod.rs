@@ -11,6 +11,7 @@ mod downstream;
 mod exchange;
 mod forward;
 pub(crate) mod headers;
+mod pace;
 mod relay;
 mod reply;
 mod retry;

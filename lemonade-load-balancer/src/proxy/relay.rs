@@ -66,9 +66,9 @@ pub(crate) struct Relay {
     after_sent: usize,
     /// The piece stays in the source's buffer, for the message to be sent again elsewhere.
     retain: bool,
-    /// Bytes have left.
-    begun: bool,
-    progressed: bool,
+    /// Bytes taken from the source, and bytes that the recipient took, of anything: what an idle timeout goes by.
+    received: u64,
+    sent: u64,
     /// The source's buffer may hold bytes that were not looked at; an incomplete line of chunked framing was.
     fresh: bool,
     /// Body bytes taken from the source.
@@ -108,8 +108,8 @@ impl Relay {
             after: Vec::new(),
             after_sent: 0,
             retain: false,
-            begun: false,
-            progressed: false,
+            received: 0,
+            sent: 0,
             fresh: true,
             bytes: 0,
         }
@@ -142,7 +142,7 @@ impl Relay {
 
     /// Not a byte has left.
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.begun
+        self.sent == 0
     }
 
     /// Bytes wait for the recipient to take them; otherwise it is the source that is waited for.
@@ -152,9 +152,14 @@ impl Relay {
             || self.after_sent < self.after.len()
     }
 
-    /// Whether bytes moved since this was last asked: what an idle timeout wants to know.
-    pub(crate) fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progressed)
+    /// Bytes that came from the source so far, of anything.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that the recipient took so far, of anything.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Body bytes taken from the source so far, framing included.
@@ -187,7 +192,7 @@ impl Relay {
             }
             let filled = ready!(buffer.poll_fill(context, source)).map_err(RelayError::Source)?;
             self.fresh = true;
-            self.progressed = true;
+            self.received += filled as u64;
             if filled == 0 {
                 self.end_of_source()?;
             }
@@ -293,14 +298,14 @@ impl Relay {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            (self.begun, self.progressed) = (true, true);
-            self.sent(sent);
+            self.sent += sent as u64;
+            self.took(sent);
         }
         self.finish_piece(buffer);
         Poll::Ready(Ok(()))
     }
 
-    fn sent(&mut self, mut count: usize) {
+    fn took(&mut self, mut count: usize) {
         let part = count.min(self.before.len() - self.before_sent);
         self.before_sent += part;
         count -= part;

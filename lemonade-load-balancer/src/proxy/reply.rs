@@ -50,7 +50,7 @@ impl Reason {
             Some(Failure::AnswerTimeout) => Reason::AnswerTimeout,
             Some(Failure::BadBody) => Reason::BadBody,
             Some(Failure::RequestTimeout) => Reason::RequestTimeout,
-            Some(Failure::ClientGone | Failure::Cut) => return None,
+            Some(Failure::ClientGone | Failure::SlowClient | Failure::Cut) => return None,
         })
     }
 

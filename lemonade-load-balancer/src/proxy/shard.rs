@@ -428,7 +428,11 @@ impl Shard {
                 tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
             }
             // The client's doing.
-            Failure::ClientGone | Failure::BadBody | Failure::RequestTimeout | Failure::Cut => {}
+            Failure::ClientGone
+            | Failure::BadBody
+            | Failure::RequestTimeout
+            | Failure::SlowClient
+            | Failure::Cut => {}
         }
     }
 

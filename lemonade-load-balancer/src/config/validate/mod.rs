@@ -385,6 +385,12 @@ impl Check<'_> {
             limits.max_connections =
                 self.within(path, Some(count), 1..=10_000_000, limits.max_connections);
         }
+        let rate = match raw.min_rate {
+            Some(Switch::Off) => Some(0),
+            Some(Switch::Set(rate)) => Some(rate.as_u64()),
+            Some(Switch::On) | None => None,
+        };
+        limits.min_rate = self.within("limits.min_rate", rate, 0..=1 << 20, limits.min_rate);
         let bytes = raw.header_bytes.map(|size| size.as_usize());
         limits.header_bytes = self.within(
             "limits.header_bytes",
