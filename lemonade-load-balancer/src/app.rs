@@ -19,6 +19,7 @@ use crate::stats::RequestStats;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -107,18 +108,19 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
+        let connections: Arc<AtomicU32> = Arc::default();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
             drain: drain.clone(),
-            connections: Arc::default(),
+            admission: Arc::new(proxy::Admission::new(connections.clone())),
             access_log: access_log.clone(),
             epoch,
         };
         let sources = Sources {
             published: published.clone(),
             shards: stats.clone(),
-            connections: shared.connections.clone(),
+            connections: connections.clone(),
             log_dropped: access_log.dropped(),
         };
 
@@ -140,7 +142,7 @@ impl App {
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {
             published: published.clone(),
-            connections: shared.connections.clone(),
+            connections,
             scrape: Arc::new(move || scrape(&sources)),
             operator: operator.clone(),
             events,

@@ -4,6 +4,7 @@
 
 use super::{
     AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig, Probe,
+    WhenFull,
 };
 use lemonade_config::{ByteSize, format_duration};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,11 @@ pub fn view(config: &Config) -> Value {
         },
         "limits": {
             "max_connections": config.limits.max_connections,
+            "max_connections_per_client": config.limits.max_connections_per_client.map_or(off(), Value::from),
+            "when_full": match config.limits.when_full {
+                WhenFull::Shed => "shed",
+                WhenFull::Wait => "wait",
+            },
             "min_rate": rate(config.limits.min_rate),
             "header_bytes": config.limits.header_bytes,
             "header_fields": config.limits.header_fields,
@@ -180,7 +186,7 @@ mod tests {
             "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7 }],
             "health": { "probe": "tcp", "interval": "3s", "timeout": "1500ms", "rise": 1, "fall": 9 },
             "timeouts": { "connect": "1ms", "tunnel": "7d" },
-            "limits": { "max_connections": 5, "min_rate": "1KiB", "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
+            "limits": { "max_connections": 5, "max_connections_per_client": 3, "when_full": "wait", "min_rate": "1KiB", "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
             "retries": "off", "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {

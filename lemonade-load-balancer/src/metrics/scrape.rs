@@ -89,26 +89,28 @@ fn requests(sources: &Sources, text: &mut Exposition) {
     }
     text.family(names::CONNECTIONS, "gauge", "Client connections open");
     text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
-    text.family(
-        names::CONNECTIONS_TOTAL,
-        "counter",
-        "Client connections accepted",
-    );
-    text.sample(
-        names::CONNECTIONS_TOTAL,
-        &[],
-        sum(&|shard| &shard.connections),
-    );
-    text.family(
-        names::CONNECTIONS_TURNED_AWAY,
-        "counter",
-        "Client connections turned away at max_connections",
-    );
-    text.sample(
-        names::CONNECTIONS_TURNED_AWAY,
-        &[],
-        sum(&|shard| &shard.turned_away),
-    );
+    type Counter = fn(&RequestStats) -> &AtomicU64;
+    let counters: [(&str, &str, Counter); 3] = [
+        (
+            names::CONNECTIONS_TOTAL,
+            "Client connections accepted",
+            |shard| &shard.connections,
+        ),
+        (
+            names::CONNECTIONS_TURNED_AWAY,
+            "Client connections turned away at max_connections",
+            |shard| &shard.turned_away,
+        ),
+        (
+            names::CONNECTIONS_OVER_CLIENT_LIMIT,
+            "Client connections turned away at max_connections_per_client",
+            |shard| &shard.over_client_limit,
+        ),
+    ];
+    for (name, help, of) in counters {
+        text.family(name, "counter", help);
+        text.sample(name, &[], sum(&of));
+    }
 }
 
 fn backends(members: &[Member], text: &mut Exposition) {

@@ -104,7 +104,7 @@ pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConne
         match next {
             Next::KeepAlive => client.buffer.release(),
             Next::Close if client.buffer.is_empty() => return,
-            Next::Close | Next::Linger => return linger(&mut client).await,
+            Next::Close | Next::Linger => return linger(&mut client, LINGER).await,
             // The drop resets it.
             Next::Abort => {
                 client.owes_answer = true;
@@ -115,9 +115,18 @@ pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConne
 }
 
 /// Tells a client that there is no room for it, without reading its request.
-pub(super) async fn turn_away(mut client: Client, shard: Rc<Shard>, _open: OpenConnection) {
-    if refuse(&mut client, Reason::TooManyConnections, &shard).await == Next::Linger {
-        linger(&mut client).await;
+pub(super) async fn turn_away(
+    mut client: Client,
+    shard: Rc<Shard>,
+    _open: OpenConnection,
+    reason: Reason,
+) {
+    if refuse(&mut client, reason, &shard).await == Next::Linger {
+        let wait = match shard.is_crowded() {
+            true => Duration::ZERO,
+            false => LINGER,
+        };
+        linger(&mut client, wait).await;
     }
 }
 
@@ -274,11 +283,11 @@ async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
 
 /// Closes our side, then reads what the client still sends for a while: closing over unread bytes makes the kernel reset
 /// the connection, and the client would lose the answer that it has not read yet (RFC 9112 9.6).
-async fn linger(client: &mut Client) {
+async fn linger(client: &mut Client, wait: Duration) {
     if client.stream.shutdown().await.is_err() {
         return;
     }
-    client.deadline.set(LINGER);
+    client.deadline.set(wait);
     poll_fn(|context| {
         loop {
             client.buffer.clear();

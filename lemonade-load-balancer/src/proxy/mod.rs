@@ -5,6 +5,7 @@
 //! while requests succeed; what fails is reported to the control task.
 
 mod access_log;
+mod admission;
 mod buffer;
 mod deadline;
 mod downstream;
@@ -18,4 +19,5 @@ mod retry;
 mod shard;
 mod upstream;
 
+pub(crate) use admission::Admission;
 pub(crate) use shard::{Shared, run};

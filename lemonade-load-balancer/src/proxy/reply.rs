@@ -15,6 +15,8 @@ pub(crate) enum Reason {
     BadBody,
     RequestTimeout,
     TooManyConnections,
+    /// Of one client.
+    TooManyOfClient,
     NoHealthyBackend,
     ConnectFailed,
     ConnectTimeout,
@@ -106,6 +108,12 @@ impl Reason {
                 "too many connections",
                 "connection_limit_reached",
                 "overflow",
+            ),
+            Reason::TooManyOfClient => told(
+                "429 Too Many Requests",
+                "too many connections of one client",
+                "http_request_denied",
+                "rate_limited",
             ),
             Reason::NoHealthyBackend => told(
                 "503 Service Unavailable",
@@ -225,7 +233,7 @@ pub(crate) fn write(reason: Reason, style: Style<'_>, out: &mut Vec<u8>) {
     if let Some(id) = id {
         let _ = write!(out, "X-Request-Id: {id}\r\n");
     }
-    if reason.status() == 503 {
+    if matches!(reason.status(), 429 | 503) {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
     out.extend_from_slice(match (style.keep_alive, style.version) {

@@ -4,6 +4,7 @@
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
 use super::access_log::{self, Entry, Finish};
+use super::admission::{Admission, Place};
 use super::buffer;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
@@ -13,7 +14,7 @@ use super::reply::Reason;
 use super::retry::Attempts;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
 use crate::backend::{Backend, State};
-use crate::config::{Limits, Timeouts};
+use crate::config::{Limits, Timeouts, WhenFull};
 use crate::control;
 use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
@@ -29,9 +30,9 @@ use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -41,6 +42,9 @@ use tokio::task::JoinSet;
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// How long a handshake that has begun may take to its end when its socket is to close.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that are given time to read why they are turned away, per shard: those are beyond every
+/// other bound.
+const MAX_TURNED_AWAY: usize = 256;
 /// How often idle backend connections are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -51,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) control: control::Handle,
     pub(crate) drain: Drain,
     /// Client connections open in the whole process.
-    pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) access_log: LogWriter,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
@@ -99,29 +103,52 @@ pub(super) struct Shard {
     scratch: RefCell<Vec<Field>>,
     draining: Cell<bool>,
     open: Cell<usize>,
+    /// Those of the open ones that have no place: they are only told so.
+    turned_away: Cell<usize>,
     all_closed: Notify,
 }
 
 /// A client connection that counts as open until this drops.
-pub(super) struct OpenConnection(Rc<Shard>);
+pub(super) struct OpenConnection {
+    shard: Rc<Shard>,
+    /// None: it is being turned away.
+    place: Option<Place>,
+}
 
 impl OpenConnection {
-    fn new(shard: &Rc<Shard>) -> Self {
+    fn new(shard: &Rc<Shard>, place: Option<Place>) -> Self {
         shard.open.set(shard.open.get() + 1);
-        OpenConnection(shard.clone())
+        if place.is_none() {
+            shard.turned_away.set(shard.turned_away.get() + 1);
+        }
+        OpenConnection {
+            shard: shard.clone(),
+            place,
+        }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let shard = &self.0;
+        let shard = &self.shard;
         shard.open.set(shard.open.get() - 1);
-        // Relaxed: a bound on how many there are, not a lock.
-        shard.shared.connections.fetch_sub(1, Relaxed);
+        match &self.place {
+            Some(place) => shard.shared.admission.leave(place),
+            None => shard.turned_away.set(shard.turned_away.get() - 1),
+        }
         if shard.open.get() == 0 {
             shard.all_closed.notify_one();
         }
     }
+}
+
+/// A connection that was accepted and is not yet served. It waits here, outside of whatever may be cancelled: dropping it
+/// would lose it without a word.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Where the client found us.
+    local: SocketAddr,
 }
 
 /// Runs one shard on the present thread's runtime until it has drained, or the drain is over. It serves the sockets that it
@@ -190,23 +217,46 @@ async fn serve_socket(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
     };
+    let mut waiting = None;
     tokio::select! {
-        () = accept(&shard, &listener, local) => {}
+        () = accept(&shard, &listener, local, &mut waiting) => {}
         _ = present.changed() => {}
     }
     let old = *present.borrow();
     if old == Old::Closing {
         // Whoever had been let in when the filter was put on has this long to arrive.
-        let arriving = accept(&shard, &listener, local);
+        let arriving = accept(&shard, &listener, local, &mut waiting);
         let _ = tokio::time::timeout(HANDSHAKE, arriving).await;
         accept_queued(&shard, listener, local);
     }
+    if let Some(accepted) = waiting {
+        let place = shard.shared.admission.enter_anyway();
+        admit(&shard, accepted, Ok(place));
+    }
 }
 
-async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
+/// Accepts and admits without end. Who is accepted and has to wait for a place is in `waiting`, whatever becomes of this.
+async fn accept(
+    shard: &Rc<Shard>,
+    listener: &TcpListener,
+    local: SocketAddr,
+    waiting: &mut Option<Accepted>,
+) {
     loop {
+        if let Some(peer) = waiting.as_ref().map(|accepted| accepted.peer) {
+            let place = shard.place(peer).await;
+            if let Some(accepted) = waiting.take() {
+                admit(shard, accepted, place);
+            }
+        }
         match listener.accept().await {
-            Ok((stream, peer)) => admit(shard, stream, peer, local),
+            Ok((stream, peer)) => {
+                *waiting = Some(Accepted {
+                    stream,
+                    peer,
+                    local,
+                });
+            }
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(%error, "cannot accept connections: raise the limit on open files (ulimit -n)");
                 tokio::time::sleep(EXHAUSTION_PAUSE).await;
@@ -218,6 +268,7 @@ async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
 }
 
 /// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
+/// Those for whom there is no room are told so, since nobody will be there to let them in later.
 fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else {
         return;
@@ -236,26 +287,43 @@ fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         match ready {
-            Ok(stream) => admit(shard, stream, peer, local),
+            Ok(stream) => {
+                let place = shard.try_place(peer);
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    local,
+                };
+                admit(shard, accepted, place);
+            }
             Err(error) => tracing::debug!(%error, "accepting a connection failed"),
         }
     }
 }
 
-/// `local`: where the client found us.
-fn admit(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+/// Serves a connection in its place, or tells it why it has none.
+fn admit(shard: &Rc<Shard>, accepted: Accepted, place: Result<Place, Reason>) {
+    let Accepted {
+        stream,
+        peer,
+        local,
+    } = accepted;
     ShardStats::count(&shard.stats.connections);
-    let limit = shard.view().snapshot.config.limits.max_connections;
-    let open = shard.shared.connections.fetch_add(1, Relaxed);
-    let guard = OpenConnection::new(shard);
-    if open < limit {
-        let client = Client::new(stream, peer, local, shard);
-        tokio::task::spawn_local(downstream::serve(client, shard.clone(), guard));
-    } else {
-        ShardStats::count(&shard.stats.turned_away);
-        let client = Client::new(stream, peer, local, shard);
-        tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), guard));
-    }
+    let client = Client::new(stream, peer, local, shard);
+    let reason = match place {
+        Ok(place) => {
+            let open = OpenConnection::new(shard, Some(place));
+            tokio::task::spawn_local(downstream::serve(client, shard.clone(), open));
+            return;
+        }
+        Err(reason) => reason,
+    };
+    ShardStats::count(match reason {
+        Reason::TooManyOfClient => &shard.stats.over_client_limit,
+        _ => &shard.stats.turned_away,
+    });
+    let open = OpenConnection::new(shard, None);
+    tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), open, reason));
 }
 
 impl Shard {
@@ -280,6 +348,7 @@ impl Shard {
             scratch: RefCell::default(),
             draining: Cell::new(false),
             open: Cell::new(0),
+            turned_away: Cell::new(0),
             all_closed: Notify::new(),
         };
         shard.renew_view(snapshot);
@@ -368,6 +437,49 @@ impl Shard {
         view.snapshot
             .strategy
             .pick(&view.snapshot.pool, &mut context)
+    }
+
+    /// A place for a client, or why there is none.
+    fn try_place(&self, peer: SocketAddr) -> Result<Place, Reason> {
+        let view = self.view();
+        let admission = &self.shared.admission;
+        admission.enter(peer.ip(), &view.snapshot.config)
+    }
+
+    /// The same, but where the configuration says so, a client waits for somebody to leave.
+    async fn place(&self, peer: SocketAddr) -> Result<Place, Reason> {
+        let place = self.try_place(peer);
+        if !self.shall_wait(&place) {
+            return place;
+        }
+        let mut published = self.shared.published.clone();
+        let watch = self.shared.admission.watch();
+        loop {
+            let mut left = pin!(watch.left());
+            left.as_mut().enable();
+            // Somebody may have left before it was watched for.
+            let place = self.try_place(peer);
+            if !self.shall_wait(&place) {
+                return place;
+            }
+            tokio::select! {
+                () = left => {}
+                // The limit may be another now.
+                changed = published.changed() => if !changed {
+                    return place;
+                },
+            }
+        }
+    }
+
+    fn shall_wait(&self, place: &Result<Place, Reason>) -> bool {
+        matches!(place, Err(Reason::TooManyConnections))
+            && self.view().snapshot.config.limits.when_full == WhenFull::Wait
+    }
+
+    /// So many are being turned away that they cannot all be waited for.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.turned_away.get() > MAX_TURNED_AWAY
     }
 
     pub(super) fn is_draining(&self) -> bool {

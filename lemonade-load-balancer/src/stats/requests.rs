@@ -17,6 +17,8 @@ pub(crate) struct RequestStats {
     pub(crate) refused: [AtomicU64; 5],
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
+    /// Turned away because their client has too many.
+    pub(crate) over_client_limit: AtomicU64,
 }
 
 impl RequestStats {

@@ -5,10 +5,12 @@
 mod discovery;
 
 use super::overrides::Overrides;
-use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth, RawProbe};
+use super::raw::{
+    Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawHealth, RawProbe, RawWhenFull,
+};
 use super::{
     AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, HealthConfig, MAX_RETRIES,
-    Network, Probe, Secret, Source, Timeouts, WEIGHTS,
+    Network, Probe, Secret, Source, Timeouts, WEIGHTS, WhenFull,
 };
 use crate::backend::BackendId;
 use crate::http1;
@@ -385,6 +387,17 @@ impl Check<'_> {
             limits.max_connections =
                 self.within(path, Some(count), 1..=10_000_000, limits.max_connections);
         }
+        limits.max_connections_per_client = match raw.max_connections_per_client {
+            Some(Switch::Set(count)) => {
+                let path = "limits.max_connections_per_client";
+                Some(self.within(path, Some(count), 1..=10_000_000, 1))
+            }
+            Some(Switch::Off | Switch::On) | None => None,
+        };
+        limits.when_full = match raw.when_full {
+            Some(RawWhenFull::Wait) => WhenFull::Wait,
+            Some(RawWhenFull::Shed) | None => WhenFull::Shed,
+        };
         let rate = match raw.min_rate {
             Some(Switch::Off) => Some(0),
             Some(Switch::Set(rate)) => Some(rate.as_u64()),
