@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::http1::framing::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
+use crate::listen::KEEP_ALIVE;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -344,6 +345,9 @@ impl<'e> Exchange<'e> {
         let mut up = Relay::new(Output::new(), Framing::UntilClose);
         let mut down = Relay::new(Output::new(), Framing::UntilClose);
         let (mut up_open, mut down_open) = (true, true);
+        // A pooled connection is soon used again or closed; a tunnel may rest for an hour. Without it, that is how long a dead
+        // backend keeps its client.
+        let _ = socket2::SockRef::from(&self.connection.stream).set_tcp_keepalive(&KEEP_ALIVE);
         let timeout = self.config.timeouts.tunnel;
         self.client.deadline.set(timeout);
         let mut moved = 0;
