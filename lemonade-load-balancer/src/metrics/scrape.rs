@@ -90,7 +90,7 @@ fn requests(sources: &Sources, text: &mut Exposition) {
     text.family(names::CONNECTIONS, "gauge", "Client connections open");
     text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
     type Counter = fn(&RequestStats) -> &AtomicU64;
-    let counters: [(&str, &str, Counter); 3] = [
+    let counters: [(&str, &str, Counter); 4] = [
         (
             names::CONNECTIONS_TOTAL,
             "Client connections accepted",
@@ -105,6 +105,11 @@ fn requests(sources: &Sources, text: &mut Exposition) {
             names::CONNECTIONS_OVER_CLIENT_LIMIT,
             "Client connections turned away at max_connections_per_client",
             |shard| &shard.over_client_limit,
+        ),
+        (
+            names::PANICS,
+            "Connections that ended because the program has a fault",
+            |shard| &shard.panics,
         ),
     ];
     for (name, help, of) in counters {

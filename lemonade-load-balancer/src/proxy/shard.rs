@@ -131,6 +131,11 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let shard = &self.shard;
+        // The runtime catches a panic where it polls the task, after everything that the connection held has been dropped: it
+        // costs this one connection. Seen from here it costs the others nothing.
+        if std::thread::panicking() {
+            ShardStats::count(&shard.stats.panics);
+        }
         shard.open.set(shard.open.get() - 1);
         match &self.place {
             Some(place) => shard.shared.admission.leave(place),
@@ -587,5 +592,124 @@ impl Shard {
     pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
         self.stats.record_refused(reason.status());
         tracing::debug!(%client, ?reason, "request refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::listen::Inherited;
+    use crate::log_file::LogFile;
+    use crate::snapshot::{self, Publisher};
+    use crate::strategy::{Cursor, Pool, Strategy};
+    use crate::{config, drain, listen};
+    use lemonade_config::Environment;
+    use lemonade_test::{Client, Origin, until};
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use tokio::task::LocalSet;
+
+    /// Has a fault that shows once.
+    #[derive(Debug, Default)]
+    struct Faulty {
+        asked: AtomicU32,
+    }
+
+    impl Strategy for Faulty {
+        fn pick(&self, _: &Pool, _: &mut PickContext<'_>) -> usize {
+            assert!(self.asked.fetch_add(1, Relaxed) != 1, "the second pick");
+            0
+        }
+    }
+
+    /// A shard that picks by `strategy`, and what has to outlive it.
+    struct Alone {
+        address: SocketAddr,
+        stats: Arc<RequestStats>,
+        open: Arc<AtomicU32>,
+        backend: Arc<Backend>,
+        _held: (control::Task, Publisher, drain::Trigger),
+    }
+
+    fn config_of(origin: &Origin) -> Config {
+        let backend = origin.address().to_string();
+        let inputs = config::Inputs {
+            environment: Environment::from_pairs([
+                ("LEMONADE_LB_LISTEN_ADDRESS", "127.0.0.1:0"),
+                ("LEMONADE_LB_BACKEND_ADDRESSES", &backend),
+            ]),
+            ..config::Inputs::default()
+        };
+        let mut config = inputs.load().unwrap().config;
+        config.runtime.shards = 1;
+        config.admin = None;
+        config.health = None;
+        config
+    }
+
+    /// To be run by the tasks of the set.
+    fn alone(origin: &Origin, strategy: Arc<dyn Strategy>) -> (Alone, LocalSet) {
+        let config = config_of(origin);
+        let (listeners, mut feeds, _) = listen::open(&config, Inherited::default()).unwrap();
+        let address = listeners.listening().proxy;
+        let (log, _) = LogFile::open(None).unwrap();
+        let access_log = log.writer();
+        let epoch = Instant::now();
+        let (task, control, published, _) = control::new(control::Setup {
+            config,
+            kept: config::Overlay::default(),
+            handover: None,
+            listeners,
+            log,
+            epoch,
+        });
+        let mut snapshot = Snapshot::new(2, published.load().parts(), &Arc::<Cursor>::default());
+        snapshot.strategy = strategy;
+        let backend = snapshot.members[0].live.clone();
+        let (publisher, published) = snapshot::channel(snapshot);
+        let (trigger, drain) = drain::channel();
+        let open = Arc::<AtomicU32>::default();
+        let shared = Shared {
+            published,
+            control,
+            drain,
+            admission: Arc::new(Admission::new(open.clone())),
+            access_log,
+            epoch,
+        };
+        let stats = Arc::<RequestStats>::default();
+        let tasks = LocalSet::new();
+        tasks.spawn_local(run(0, feeds.remove(0), stats.clone(), shared));
+        let alone = Alone {
+            address,
+            stats,
+            open,
+            backend,
+            _held: (task, publisher, trigger),
+        };
+        (alone, tasks)
+    }
+
+    #[tokio::test]
+    async fn panic_costs_one_connection_and_is_counted() {
+        let origin = Origin::named("a").await;
+        let (shard, tasks) = alone(&origin, Arc::<Faulty>::default());
+        let test = async {
+            let mut bystander = Client::connect(shard.address).await;
+            assert_eq!(bystander.get("/").await.status(), 200);
+            let mut unlucky = Client::connect(shard.address).await;
+            let request = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+            assert!(unlucky.try_answer_to(request).await.is_err());
+            assert_eq!(shard.stats.panics.load(Relaxed), 1);
+            until("its place is free", || shard.open.load(Relaxed) == 1).await;
+            assert_eq!(bystander.get("/").await.status(), 200);
+            assert_eq!(
+                Client::connect(shard.address).await.get("/").await.status(),
+                200
+            );
+            assert_eq!(shard.backend.load.in_flight(), 0);
+        };
+        tasks.run_until(test).await;
+        assert_eq!(shard.stats.panics.load(Relaxed), 1, "no more than it was");
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct RequestStats {
     pub(crate) turned_away: AtomicU64,
     /// Turned away because their client has too many.
     pub(crate) over_client_limit: AtomicU64,
+    /// Connections that ended in a panic.
+    pub(crate) panics: AtomicU64,
 }
 
 impl RequestStats {
