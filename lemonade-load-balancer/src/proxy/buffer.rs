@@ -24,8 +24,10 @@ const SMALL: usize = 512;
 /// is not needed: allocating anew costs a page fault for every 4 KiB, which is more than the rest of a small request.
 const KEPT: usize = 1024;
 const KEPT_LARGE: usize = 32;
-/// An output buffer that grew past this is not kept.
-const OUTPUT_KEPT_CAPACITY: usize = 64 << 10;
+/// What an output buffer has at first: room for most heads.
+const OUTPUT: usize = 2048;
+/// One that grew past this is not kept: a head with the small body that joined it fits.
+const OUTPUT_KEPT_CAPACITY: usize = 16 << 10;
 
 #[derive(Default)]
 struct Pool {
@@ -34,8 +36,8 @@ struct Pool {
     outputs: Vec<Vec<u8>>,
     /// Large buffers in use.
     large_lent: usize,
-    /// The fewest free buffers since the last trim, of both sizes: nobody needed those.
-    unneeded: [usize; 2],
+    /// The fewest free buffers since the last trim, of both sizes, and the fewest outputs: nobody needed those.
+    unneeded: [usize; 3],
 }
 
 thread_local! {
@@ -45,12 +47,14 @@ thread_local! {
 /// Gives memory back that nobody has needed since the last call. Called once a second.
 pub(crate) fn trim() {
     POOL.with_borrow_mut(|pool| {
-        let [unneeded, unneeded_large] = pool.unneeded;
+        let [unneeded, unneeded_large, unneeded_outputs] = pool.unneeded;
         pool.buffers
             .truncate(pool.buffers.len() - unneeded.min(pool.buffers.len()));
         pool.large
             .truncate(pool.large.len() - unneeded_large.min(pool.large.len()));
-        pool.unneeded = [pool.buffers.len(), pool.large.len()];
+        pool.outputs
+            .truncate(pool.outputs.len() - unneeded_outputs.min(pool.outputs.len()));
+        pool.unneeded = [pool.buffers.len(), pool.large.len(), pool.outputs.len()];
     });
 }
 
@@ -75,6 +79,15 @@ impl Pool {
             .pop()
             .unwrap_or_else(|| vec![0; LARGE].into_boxed_slice());
         self.unneeded[1] = self.unneeded[1].min(self.large.len());
+        lent
+    }
+
+    fn lend_output(&mut self) -> Vec<u8> {
+        let lent = self
+            .outputs
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(OUTPUT));
+        self.unneeded[2] = self.unneeded[2].min(self.outputs.len());
         lent
     }
 
@@ -239,10 +252,12 @@ pub(crate) struct Output(Vec<u8>);
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Output(
-            POOL.with_borrow_mut(|pool| pool.outputs.pop())
-                .unwrap_or_else(|| Vec::with_capacity(2048)),
-        )
+        Output(POOL.with_borrow_mut(Pool::lend_output))
+    }
+
+    /// Without memory, for who has nothing to say yet.
+    pub(crate) fn none() -> Self {
+        Output(Vec::new())
     }
 }
 
@@ -263,7 +278,7 @@ impl DerefMut for Output {
 impl Drop for Output {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0);
-        if bytes.capacity() > OUTPUT_KEPT_CAPACITY {
+        if bytes.capacity() == 0 || bytes.capacity() > OUTPUT_KEPT_CAPACITY {
             return;
         }
         bytes.clear();

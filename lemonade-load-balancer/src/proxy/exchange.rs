@@ -342,8 +342,8 @@ impl<'e> Exchange<'e> {
 
     /// Moves bytes both ways until both sides have ended, or nothing moved for too long.
     pub(super) async fn tunnel(&mut self) {
-        let mut up = Relay::new(Output::new(), Framing::UntilClose);
-        let mut down = Relay::new(Output::new(), Framing::UntilClose);
+        let mut up = Relay::new(Output::none(), Framing::UntilClose);
+        let mut down = Relay::new(Output::none(), Framing::UntilClose);
         let (mut up_open, mut down_open) = (true, true);
         // A pooled connection is soon used again or closed; a tunnel may rest for an hour. Without it, that is how long a dead
         // backend keeps its client.

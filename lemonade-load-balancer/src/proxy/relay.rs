@@ -125,14 +125,26 @@ impl Relay {
     /// not be sent again.
     pub(crate) fn rewind_if_retained(&mut self, framing: Framing) {
         if self.retain {
-            let head = std::mem::replace(&mut self.before, Output::new());
+            let head = std::mem::replace(&mut self.before, Output::none());
             *self = Relay::new(head, framing).retaining();
         }
     }
 
     /// Ends the retention: `true` if there was one, and the body may now leave the source's buffer.
     pub(crate) fn release(&mut self) -> bool {
-        std::mem::take(&mut self.retain)
+        let retained = std::mem::take(&mut self.retain);
+        if self.is_done() && !self.is_blocked() {
+            self.rest();
+        }
+        retained
+    }
+
+    /// Holds no memory until there is something to send.
+    fn rest(&mut self) {
+        if !self.retain {
+            self.before = Output::none();
+            self.before_sent = 0;
+        }
     }
 
     /// The message can be sent again from its start.
@@ -190,7 +202,11 @@ impl Relay {
             if self.fresh && !buffer.is_empty() {
                 continue;
             }
-            let filled = ready!(buffer.poll_fill(context, source)).map_err(RelayError::Source)?;
+            let Poll::Ready(filled) = buffer.poll_fill(context, source) else {
+                self.rest();
+                return Poll::Pending;
+            };
+            let filled = filled.map_err(RelayError::Source)?;
             self.fresh = true;
             self.received += filled as u64;
             if filled == 0 {
@@ -224,6 +240,9 @@ impl Relay {
             Source::UntilClose => {
                 self.take(available, available);
                 if self.coding == Coding::Chunks {
+                    if self.before.capacity() == 0 {
+                        self.before = Output::new();
+                    }
                     // Writing to a `Vec` cannot fail.
                     let _ = write!(self.before, "{available:x}\r\n");
                     self.after.extend_from_slice(b"\r\n");
