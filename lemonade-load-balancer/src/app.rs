@@ -7,6 +7,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, Fingerprint, Inputs, Overlay};
 use crate::config_watch::{Watch, WatchError};
 use crate::control::{self, Errand, Handover, Keep, Operator};
+use crate::descriptors;
 use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::health;
@@ -113,6 +114,7 @@ impl App {
             published: published.clone(),
             control: control.clone(),
             drain: drain.clone(),
+            complaint: Arc::default(),
             admission: Arc::new(proxy::Admission::new(connections.clone())),
             access_log: access_log.clone(),
             epoch,
@@ -289,9 +291,24 @@ impl Services {
         };
         tokio::join!(
             health::run(self.published.clone(), self.control.clone()),
-            discovery::run(self.published, self.control),
+            discovery::run(self.published.clone(), self.control),
+            watch_descriptors(self.published),
             watch,
         );
+    }
+}
+
+/// Warns at the start, and whenever more clients are to be let in, if there are not enough descriptors for them.
+async fn watch_descriptors(mut published: Published) {
+    let mut known = None;
+    loop {
+        let wanted = published.load().config.limits.max_connections;
+        if known.replace(wanted) != Some(wanted) {
+            descriptors::warn_if_short(wanted);
+        }
+        if !published.changed().await {
+            return;
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod backend;
 pub mod config;
 pub mod config_watch;
 pub mod control;
+pub mod descriptors;
 pub mod discovery;
 pub mod drain;
 pub mod listen;

@@ -161,6 +161,9 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                     graced = true;
                     client.deadline.set(GRACE);
                 }
+                Poll::Pending if !begun && shard.wants_room() => {
+                    return Poll::Ready(Arrival::Gone);
+                }
                 Poll::Pending => {
                     // Whoever sends a head in parts shall not hold more memory than he has filled.
                     client.buffer.shrink();

@@ -106,7 +106,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     client.deadline.cap(Some(timeouts.total));
 
     let mut relay = Relay::new(
-        std::mem::replace(&mut request.outbound, Output::new()),
+        std::mem::replace(&mut request.outbound, Output::none()),
         request.framing,
     );
     // A body that has arrived whole stays in the client's buffer until the answer begins, so that it can be sent again.
@@ -196,8 +196,8 @@ async fn attempt(
     let (mut connection, sent) = match idle {
         Some(connection) => (connection, began),
         None => {
-            let connection = upstream
-                .open(config.timeouts.connect)
+            let connection = shard
+                .connect(upstream, config.timeouts.connect)
                 .await
                 .map_err(Failure::Connect)?;
             let opened = Instant::now();

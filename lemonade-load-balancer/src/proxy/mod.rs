@@ -16,6 +16,7 @@ mod pace;
 mod relay;
 mod reply;
 mod retry;
+mod scarcity;
 mod shard;
 mod upstream;
 

@@ -12,6 +12,7 @@ use super::forward::{Ended, Failure, Request};
 use super::headers::{RequestId, RequestIds};
 use super::reply::Reason;
 use super::retry::Attempts;
+use super::scarcity::Complaint;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
 use crate::backend::{Backend, State};
 use crate::config::{Limits, Timeouts, WhenFull};
@@ -38,10 +39,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
-const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// How long a handshake that has begun may take to its end when its socket is to close.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// How long a socket that is to close waits for descriptors, for those in its queue.
+const MAKING_ROOM: Duration = Duration::from_secs(2);
 /// Connections beyond the limit that are given time to read why they are turned away, per shard: those are beyond every
 /// other bound.
 const MAX_TURNED_AWAY: usize = 256;
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// Client connections open in the whole process.
     pub(crate) admission: Arc<Admission>,
+    pub(crate) complaint: Arc<Complaint>,
     pub(crate) access_log: LogWriter,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
@@ -92,17 +94,19 @@ impl View {
 pub(super) struct Shard {
     index: usize,
     pub(super) timers: Rc<Timers>,
-    shared: Shared,
+    pub(super) shared: Shared,
     stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
-    upstreams: RefCell<Vec<Rc<Upstream>>>,
+    pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
     rng: RefCell<fastrand::Rng>,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
     draining: Cell<bool>,
-    open: Cell<usize>,
+    pub(super) open: Cell<usize>,
+    /// So many idle clients shall leave, for their descriptors.
+    pub(super) wanted: Cell<usize>,
     /// Those of the open ones that have no place: they are only told so.
     turned_away: Cell<usize>,
     all_closed: Notify,
@@ -232,7 +236,7 @@ async fn serve_socket(
         // Whoever had been let in when the filter was put on has this long to arrive.
         let arriving = accept(&shard, &listener, local, &mut waiting);
         let _ = tokio::time::timeout(HANDSHAKE, arriving).await;
-        accept_queued(&shard, listener, local);
+        accept_queued(&shard, listener, local).await;
     }
     if let Some(accepted) = waiting {
         let place = shard.shared.admission.enter_anyway();
@@ -262,10 +266,7 @@ async fn accept(
                     local,
                 });
             }
-            Err(error) if is_exhaustion(&error) => {
-                tracing::warn!(%error, "cannot accept connections: raise the limit on open files (ulimit -n)");
-                tokio::time::sleep(EXHAUSTION_PAUSE).await;
-            }
+            Err(error) if is_exhaustion(&error) => shard.run_short(&error).await,
             // The client gave up while it was queued.
             Err(error) => tracing::debug!(%error, "accepting a connection failed"),
         }
@@ -274,16 +275,21 @@ async fn accept(
 
 /// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
 /// Those for whom there is no room are told so, since nobody will be there to let them in later.
-fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
+async fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
+    let begun = Instant::now();
     loop {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if is_exhaustion(&error) && begun.elapsed() < MAKING_ROOM => {
+                shard.run_short(&error).await;
+                continue;
+            }
             Err(error) if is_exhaustion(&error) => {
-                return tracing::warn!(%error, "connections are lost: raise the limit on open files (ulimit -n)");
+                return tracing::error!(%error, "connections that wait to be accepted are lost");
             }
             // One client gave up while it was queued; the next may not have.
             Err(_) => continue,
@@ -353,6 +359,7 @@ impl Shard {
             scratch: RefCell::default(),
             draining: Cell::new(false),
             open: Cell::new(0),
+            wanted: Cell::new(0),
             turned_away: Cell::new(0),
             all_closed: Notify::new(),
         };
@@ -531,7 +538,7 @@ impl Shard {
     pub(super) fn blame(&self, upstream: &Upstream, failure: &Failure, attempts: &Attempts) {
         match failure {
             Failure::Connect(ConnectError::Local(error)) => {
-                tracing::warn!(%error, "no resources left for a connection to a backend");
+                self.complain(error, "a backend");
             }
             Failure::Connect(error) => {
                 upstream
@@ -674,6 +681,7 @@ mod tests {
             control,
             drain,
             admission: Arc::new(Admission::new(open.clone())),
+            complaint: Arc::default(),
             access_log,
             epoch,
         };

@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod apart;
 mod backpressure;
 mod balancer;
 mod bodies;
@@ -13,6 +14,7 @@ mod forwarding;
 mod framing;
 mod headers;
 mod health;
+mod hostile;
 mod interim;
 mod limits;
 mod moves;
