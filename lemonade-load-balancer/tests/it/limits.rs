@@ -245,6 +245,25 @@ async fn whoever_waits_comes_in_when_the_limit_is_raised() {
 }
 
 #[tokio::test]
+async fn whoever_waits_is_served_when_another_process_takes_over() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.limits.max_connections = 1;
+        config.limits.when_full = WhenFull::Wait;
+        config.runtime.shards = 1;
+    });
+    let mut inside = balancer.client().await;
+    assert_eq!(inside.get("/").await.status(), 200);
+    // In nobody's queue any more, so no other process can serve it.
+    let mut waiting = kept_waiting(&balancer, 1).await.remove(0);
+    let left = tokio::spawn(balancer.app.step_down(pending()));
+    assert_eq!(waiting.answer().await.status(), 200);
+    inside.closed().await;
+    drop((waiting, inside));
+    assert!(left.await.unwrap(), "in time");
+}
+
+#[tokio::test]
 async fn drain_answers_everyone_who_still_waits() {
     let origin = Origin::named("a").await;
     let (balancer, mut inside) = full(&origin).await;
