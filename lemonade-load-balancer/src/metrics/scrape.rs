@@ -108,7 +108,7 @@ fn requests(sources: &Sources, text: &mut Exposition) {
         ),
         (
             names::PANICS,
-            "Connections that ended because the program has a fault",
+            "Tasks, of a connection most often, that ended because the program has a fault",
             |shard| &shard.panics,
         ),
     ];

@@ -1,6 +1,7 @@
 //! One client connection: read a head, hand the request on, and again, until someone has had enough.
 //!
-//! An idle connection holds no buffer: its cost is its socket and this task's state (about 2 KB).
+//! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
+//! 3 KB.
 
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;

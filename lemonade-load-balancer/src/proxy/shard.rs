@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// How long a handshake that has begun may take to its end when its socket is to close.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -168,10 +168,12 @@ struct Accepted {
 pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shared: Shared) {
     let mut drain = shared.drain.clone();
     let shard = Rc::new(Shard::new(index, stats, shared));
-    let timers = shard.timers.clone();
-    tokio::task::spawn_local(async move { timers.run().await });
-    let sweeper = shard.clone();
-    tokio::task::spawn_local(async move { sweeper.sweep().await });
+    let turned = shard.clone();
+    let turn = move || turn_timers(turned.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "timers", turn));
+    let swept = shard.clone();
+    let sweep = move || sweep(swept.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "sweep", sweep));
     let served = tokio::task::spawn_local(serve(shard, feed));
     tokio::select! {
         served = served => {
@@ -183,11 +185,42 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
     }
 }
 
+/// Runs what the shard cannot do without, and anew after a panic.
+async fn keep_running<F: Future<Output = ()> + 'static>(
+    shard: Rc<Shard>,
+    name: &'static str,
+    task: impl Fn() -> F,
+) {
+    while let Err(error) = tokio::task::spawn_local(task()).await {
+        shard.ended_early(name, &error);
+        // If it panics at once, it does so every time.
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn turn_timers(shard: Rc<Shard>) {
+    shard.timers.run().await;
+}
+
+async fn sweep(shard: Rc<Shard>) {
+    shard.sweep().await;
+}
+
 /// Accepts on whatever sockets there are, until there are none; then waits for the last connection to close.
 async fn serve(shard: Rc<Shard>, mut feed: Feed) {
     let mut accepting = JoinSet::new();
     let mut present = watch::Sender::new(Old::Held);
-    while let Some(Share { sockets, old }) = feed.recv().await {
+    loop {
+        let fed = tokio::select! {
+            fed = feed.recv() => fed,
+            Some(ended) = accepting.join_next() => {
+                shard.accepting_ended(ended);
+                continue;
+            }
+        };
+        let Some(Share { sockets, old }) = fed else {
+            break;
+        };
         let draining = sockets.is_empty();
         // The new ones are served before the old ones are let go.
         let next = watch::Sender::new(Old::Held);
@@ -204,9 +237,7 @@ async fn serve(shard: Rc<Shard>, mut feed: Feed) {
     shard.timers.wake_all();
     drop(present);
     while let Some(ended) = accepting.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(shard = shard.index, %error, "accepting ended early");
-        }
+        shard.accepting_ended(ended);
     }
     while shard.open.get() > 0 {
         shard.all_closed.notified().await;
@@ -421,6 +452,21 @@ impl Shard {
             snapshot,
             upstreams: in_pool,
         });
+    }
+
+    fn accepting_ended(&self, ended: Result<(), JoinError>) {
+        // One that was let go has ended as it should.
+        if let Err(error) = ended {
+            self.ended_early("accepting", &error);
+        }
+    }
+
+    /// A task that should have gone on did not.
+    fn ended_early(&self, name: &'static str, error: &JoinError) {
+        if error.is_panic() {
+            ShardStats::count(&self.stats.panics);
+        }
+        tracing::error!(shard = self.index, %error, "the shard's {name} ended early");
     }
 
     async fn sweep(&self) {

@@ -19,7 +19,7 @@ pub(crate) struct RequestStats {
     pub(crate) turned_away: AtomicU64,
     /// Turned away because their client has too many.
     pub(crate) over_client_limit: AtomicU64,
-    /// Connections that ended in a panic.
+    /// Tasks that ended in a panic: most often a connection's.
     pub(crate) panics: AtomicU64,
 }
 
