@@ -7,6 +7,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, Fingerprint, Inputs, Overlay};
 use crate::config_watch::{Watch, WatchError};
 use crate::control::{self, Errand, Handover, Keep, Operator};
+use crate::descriptors;
 use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::health;
@@ -109,11 +110,13 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
+        let connections: Arc<AtomicU32> = Arc::default();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
             drain: drain.clone(),
-            connections: Arc::default(),
+            complaint: Arc::default(),
+            admission: Arc::new(proxy::Admission::new(connections.clone())),
             access_log: access_log.clone(),
             queue: Arc::default(),
             retry_floor: Arc::default(),
@@ -122,7 +125,7 @@ impl App {
         let sources = Sources {
             published: published.clone(),
             shards: stats.clone(),
-            connections: shared.connections.clone(),
+            connections: connections.clone(),
             queue: shared.queue.depth(),
             log_dropped: access_log.dropped(),
         };
@@ -146,7 +149,7 @@ impl App {
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {
             published: published.clone(),
-            connections: shared.connections.clone(),
+            connections,
             scrape: Arc::new(move || scrape(&sources)),
             operator: operator.clone(),
             events,
@@ -299,9 +302,24 @@ impl Services {
         };
         tokio::join!(
             health::run(self.published.clone(), self.control.clone()),
-            discovery::run(self.published, self.control),
+            discovery::run(self.published.clone(), self.control),
+            watch_descriptors(self.published),
             watch,
         );
+    }
+}
+
+/// Warns at the start, and whenever more clients are to be let in, if there are not enough descriptors for them.
+async fn watch_descriptors(mut published: Published) {
+    let mut known = None;
+    loop {
+        let wanted = published.load().config.limits.max_connections;
+        if known.replace(wanted) != Some(wanted) {
+            descriptors::warn_if_short(wanted);
+        }
+        if !published.changed().await {
+            return;
+        }
     }
 }
 

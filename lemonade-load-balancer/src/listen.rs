@@ -6,15 +6,24 @@
 //! outside: from systemd, or from the process that this one replaces ([`Inherited`]).
 
 use crate::config::Config;
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Connections that the kernel completes before they are accepted, per shard (capped by `net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// When the kernel asks a peer that is silent whether it is still there, and for how long: one that lost its power or its
+/// network is found out after two minutes. Inherited by the connections that a listener accepts (Linux), which costs them
+/// nothing.
+pub(crate) const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
 
 /// What serves the sockets gets them here: from each message on, these and no others.
 pub(crate) type Feed = UnboundedReceiver<Share>;
@@ -330,7 +339,7 @@ impl Group {
             let _ = SockRef::from(socket).detach_filter();
             socket
                 .set_nonblocking(true)
-                .and_then(|()| SockRef::from(socket).set_tcp_nodelay(true))
+                .and_then(|()| inherited_by_connections(&SockRef::from(socket)))
                 .map_err(|cause| ListenError {
                     address: asked,
                     cause,
@@ -439,8 +448,7 @@ fn bound(address: SocketAddr, shared: bool) -> Result<Socket, ListenError> {
         )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared)?;
-        // Inherited by accepted connections, which saves a system call on each.
-        socket.set_tcp_nodelay(true)?;
+        inherited_by_connections(&SockRef::from(&socket))?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         Ok(socket)
@@ -448,8 +456,60 @@ fn bound(address: SocketAddr, shared: bool) -> Result<Socket, ListenError> {
     bound().map_err(|cause| ListenError { address, cause })
 }
 
+/// Sets on a listener what its connections are to have, which saves the system calls on each.
+fn inherited_by_connections(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEP_ALIVE)
+}
+
 fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, ListenError> {
     listener
         .local_addr()
         .map_err(|cause| ListenError { address, cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn connections_inherit_what_their_listener_has() {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let own = bind(anywhere, true).unwrap();
+        let given = TcpListener::bind(anywhere).unwrap();
+        let inherited = Inherited {
+            sockets: vec![InheritedSocket {
+                name: Role::Proxy.name().to_owned(),
+                listener: given.try_clone().unwrap(),
+            }],
+            held: false,
+        };
+        let config = Config {
+            listen: given.local_addr().unwrap(),
+            admin: None,
+            ..Config::default()
+        };
+        let opened = open(&config, inherited).unwrap();
+        own.set_nonblocking(false).unwrap();
+        given.set_nonblocking(false).unwrap();
+        for listener in [own, given] {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(
+                accepted.tcp_keepalive_time().unwrap(),
+                Duration::from_secs(60)
+            );
+            assert_eq!(
+                accepted.tcp_keepalive_interval().unwrap(),
+                Duration::from_secs(15)
+            );
+            assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 4);
+            drop(client);
+        }
+        drop(opened);
+    }
 }

@@ -23,7 +23,14 @@ const LAYERS: [&[&str]; 9] = [
     &["config"],
     &["concurrency", "outlier", "strategy"],
     &["backend"],
-    &["drain", "http1", "log_file", "stats", "timestamp"],
+    &[
+        "descriptors",
+        "drain",
+        "http1",
+        "log_file",
+        "stats",
+        "timestamp",
+    ],
 ];
 
 /// Names that say nothing about what is in them.

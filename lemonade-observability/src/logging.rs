@@ -1,5 +1,6 @@
 //! Logs of a process: one set-up at its start, called by the binary and by nobody else.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::str::FromStr;
 use thiserror::Error;
@@ -70,7 +71,23 @@ pub fn init(format: Format, verbosity: i8) -> Result<(), InitError> {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
-    result.map_err(|_| InitError::Twice)
+    result.map_err(|_| InitError::Twice)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is a line of the log like any other, where the log's readers look for it.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    // Empty unless `RUST_BACKTRACE` asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    tracing::error!(
+        thread = std::thread::current().name(),
+        location = panic.location().map(tracing::field::display),
+        backtrace = backtrace.map(tracing::field::display),
+        "panic: {}",
+        panic.payload_as_str().unwrap_or("of an unknown kind")
+    );
 }
 
 #[cfg(test)]

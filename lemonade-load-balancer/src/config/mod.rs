@@ -188,8 +188,17 @@ pub struct Timeouts {
 /// How large each thing may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections at once; one more is answered 503 and closed. Default 10,000.
+    /// Client connections at once; what becomes of one more, [`Limits::when_full`] says. Default 10,000.
     pub max_connections: u32,
+    /// Client connections at once from one address, or from one /64 of IPv6; one more is answered 429 and closed. Peers in
+    /// [`Headers::trusted_proxies`] are not counted, nor connections older than the limit. Default none, at least 1.
+    pub max_connections_per_client: Option<u32>,
+    /// Default `shed`.
+    pub when_full: WhenFull,
+    /// Bytes a second that a client takes of its answer, or sends of its body, while it alone is waited for; counted over
+    /// [`Timeouts::idle`]. A client that is slower is cut off, a body's with 408. 0 is off: then a byte an idle timeout
+    /// will do. Default 240, up to 1 MiB.
+    pub min_rate: u64,
     /// Bytes of a request's head, and of an answer's. Default 32 KiB, 1 to 64 KiB; then 431 (an answer's: 502).
     pub header_bytes: usize,
     /// Fields of a head. Default 100, 1 to 1000; then 431.
@@ -214,6 +223,16 @@ pub enum MaxInFlight {
     Adaptive,
 }
 
+/// What becomes of a client for whom there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is answered 503, and may come back.
+    #[default]
+    Shed,
+    /// It waits in the kernel's queue until somebody leaves.
+    Wait,
+}
+
 /// What is said about the client to the backend, and how far a client that says it itself is believed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers {
@@ -223,6 +242,16 @@ pub struct Headers {
     pub host: Option<String>,
     /// Peers whose own `X-Forwarded-*` are kept and added to. Default: none.
     pub trusted_proxies: Vec<Network>,
+}
+
+impl Headers {
+    /// The peer is one of [`Self::trusted_proxies`].
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        // A v4 peer of a v6 listener is a v4 peer.
+        let peer = peer.to_canonical();
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(peer))
+    }
 }
 
 /// An address range, `10.0.0.0/8` or a single address.
@@ -378,6 +407,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 10_000,
+            max_connections_per_client: None,
+            when_full: WhenFull::Shed,
+            min_rate: 240,
             header_bytes: 32 << 10,
             header_fields: 100,
             uri_bytes: 8 << 10,

@@ -314,6 +314,12 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawLimits {
     /// Client connections at once.
     pub(super) max_connections: Option<u32>,
+    /// Client connections at once from one address (IPv6: one /64); `off` for no limit.
+    pub(super) max_connections_per_client: Option<Switch<u32>>,
+    /// What happens to a client beyond `max_connections`: `shed` (503) or `wait`.
+    pub(super) when_full: Option<RawWhenFull>,
+    /// Bytes a second that a client takes of its answer, or sends of its body, at least; `off` for none.
+    pub(super) min_rate: Option<Switch<ByteSize>>,
     /// A request's head, and an answer's.
     pub(super) header_bytes: Option<ByteSize>,
     /// Fields of a head.
@@ -324,6 +330,13 @@ pub(super) struct RawLimits {
     pub(super) max_in_flight: Option<RawId>,
     /// Requests that may wait for a backend with room.
     pub(super) max_queued: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawWhenFull {
+    Shed,
+    Wait,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -4,10 +4,10 @@
 
 use super::{
     AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig, Hedge,
-    HttpProbe, MaxInFlight, Probe, Retries,
+    HttpProbe, MaxInFlight, Probe, Retries, WhenFull,
 };
 use crate::outlier::Rules;
-use lemonade_config::format_duration;
+use lemonade_config::{ByteSize, format_duration};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -31,6 +31,12 @@ pub fn view(config: &Config) -> Value {
         },
         "limits": {
             "max_connections": config.limits.max_connections,
+            "max_connections_per_client": config.limits.max_connections_per_client.map_or(off(), Value::from),
+            "when_full": match config.limits.when_full {
+                WhenFull::Shed => "shed",
+                WhenFull::Wait => "wait",
+            },
+            "min_rate": rate(config.limits.min_rate),
             "header_bytes": config.limits.header_bytes,
             "header_fields": config.limits.header_fields,
             "uri_bytes": config.limits.uri_bytes,
@@ -74,6 +80,13 @@ pub fn view(config: &Config) -> Value {
 
 fn off() -> Value {
     "off".into()
+}
+
+fn rate(bytes: u64) -> Value {
+    match bytes {
+        0 => off(),
+        bytes => ByteSize::bytes(bytes).to_string().into(),
+    }
 }
 
 fn duration(duration: Duration) -> Value {
@@ -276,7 +289,7 @@ mod tests {
             "timeouts": { "connect": "1ms", "tunnel": "7d", "queue": "2s" },
             "outlier": { "consecutive": 7, "failure_rate": "33%", "window": "3s", "min_requests": 2, "eject": "1s", "max_eject": "1m", "max_ejected": "10%" },
             "slow_start": "3s", "panic_threshold": "20%", "hedge": { "after": "25ms", "budget": "1%" },
-            "limits": { "max_in_flight": "adaptive", "max_queued": 3, "max_connections": 5, "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
+            "limits": { "max_in_flight": "adaptive", "max_queued": 3, "max_connections": 5, "max_connections_per_client": 3, "when_full": "wait", "min_rate": "1KiB", "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
             "retries": { "attempts": 3, "on": ["reset", 500], "budget": "5%", "min_per_second": 0, "non_idempotent": true },
             "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],

@@ -101,7 +101,9 @@ fn requests(sources: &Sources, text: &mut Exposition) {
         text.sample(names::REFUSED, &labels, sum(&|shard| &shard.refused[class]));
     }
     type Counter = fn(&RequestStats) -> &AtomicU64;
-    let counters: [(&str, &str, Counter); 4] = [
+    text.family(names::CONNECTIONS, "gauge", "Client connections open");
+    text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
+    let counters: [(&str, &str, Counter); 8] = [
         (
             names::OVERFLOW,
             "Requests answered 503 because no backend had room",
@@ -120,33 +122,31 @@ fn requests(sources: &Sources, text: &mut Exposition) {
             "Requests that the second copy answered",
             |shard| &shard.hedges_won,
         ),
+        (
+            names::CONNECTIONS_TOTAL,
+            "Client connections accepted",
+            |shard| &shard.connections,
+        ),
+        (
+            names::CONNECTIONS_TURNED_AWAY,
+            "Client connections turned away at max_connections",
+            |shard| &shard.turned_away,
+        ),
+        (
+            names::CONNECTIONS_OVER_CLIENT_LIMIT,
+            "Client connections turned away at max_connections_per_client",
+            |shard| &shard.over_client_limit,
+        ),
+        (
+            names::PANICS,
+            "Tasks, of a connection most often, that ended because the program has a fault",
+            |shard| &shard.panics,
+        ),
     ];
     for (name, help, of) in counters {
         text.family(name, "counter", help);
         text.sample(name, &[], sum(&of));
     }
-    text.family(names::CONNECTIONS, "gauge", "Client connections open");
-    text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
-    text.family(
-        names::CONNECTIONS_TOTAL,
-        "counter",
-        "Client connections accepted",
-    );
-    text.sample(
-        names::CONNECTIONS_TOTAL,
-        &[],
-        sum(&|shard| &shard.connections),
-    );
-    text.family(
-        names::CONNECTIONS_TURNED_AWAY,
-        "counter",
-        "Client connections turned away at max_connections",
-    );
-    text.sample(
-        names::CONNECTIONS_TURNED_AWAY,
-        &[],
-        sum(&|shard| &shard.turned_away),
-    );
 }
 
 fn backends(members: &[Member], text: &mut Exposition) {

@@ -7,28 +7,37 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Room for any head that the limits allow, and for a whole 64 KiB answer with its head in one read.
 pub(crate) const SIZE: usize = 72 << 10;
 /// For bodies that outlast a first buffer: fewer, larger system calls.
 const LARGE: usize = 256 << 10;
+/// Large buffers lent at once, per shard: those who come later go on with what they have. 32 MiB a shard, however many
+/// clients read slowly.
+const MAX_LARGE: usize = 128;
+/// What a part of a message takes at least while the rest of it is awaited.
+const SMALL: usize = 512;
 
 /// Free buffers kept per shard; what exceeds this goes back to the allocator at once. [`trim`] gives back the rest of what
 /// is not needed: allocating anew costs a page fault for every 4 KiB, which is more than the rest of a small request.
 const KEPT: usize = 1024;
 const KEPT_LARGE: usize = 32;
-/// An output buffer that grew past this is not kept.
-const OUTPUT_KEPT_CAPACITY: usize = 64 << 10;
+/// What an output buffer has at first: room for most heads.
+const OUTPUT: usize = 2048;
+/// One that grew past this is not kept: a head with the small body that joined it fits.
+const OUTPUT_KEPT_CAPACITY: usize = 16 << 10;
 
 #[derive(Default)]
 struct Pool {
     buffers: Vec<Box<[u8]>>,
     large: Vec<Box<[u8]>>,
     outputs: Vec<Vec<u8>>,
-    /// The fewest free buffers since the last trim, of both sizes: nobody needed those.
-    unneeded: [usize; 2],
+    /// Large buffers in use.
+    large_lent: usize,
+    /// The fewest free buffers since the last trim, of both sizes, and the fewest outputs: nobody needed those.
+    unneeded: [usize; 3],
 }
 
 thread_local! {
@@ -38,12 +47,14 @@ thread_local! {
 /// Gives memory back that nobody has needed since the last call. Called once a second.
 pub(crate) fn trim() {
     POOL.with_borrow_mut(|pool| {
-        let [unneeded, unneeded_large] = pool.unneeded;
+        let [unneeded, unneeded_large, unneeded_outputs] = pool.unneeded;
         pool.buffers
             .truncate(pool.buffers.len() - unneeded.min(pool.buffers.len()));
         pool.large
             .truncate(pool.large.len() - unneeded_large.min(pool.large.len()));
-        pool.unneeded = [pool.buffers.len(), pool.large.len()];
+        pool.outputs
+            .truncate(pool.outputs.len() - unneeded_outputs.min(pool.outputs.len()));
+        pool.unneeded = [pool.buffers.len(), pool.large.len(), pool.outputs.len()];
     });
 }
 
@@ -57,7 +68,12 @@ impl Pool {
         lent
     }
 
+    /// One of the usual size where too many large ones are lent.
     fn lend_large(&mut self) -> Box<[u8]> {
+        if self.large_lent == MAX_LARGE {
+            return self.lend();
+        }
+        self.large_lent += 1;
         let lent = self
             .large
             .pop()
@@ -66,8 +82,20 @@ impl Pool {
         lent
     }
 
+    fn lend_output(&mut self) -> Vec<u8> {
+        let lent = self
+            .outputs
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(OUTPUT));
+        self.unneeded[2] = self.unneeded[2].min(self.outputs.len());
+        lent
+    }
+
     /// Kept only while there is room; a buffer is recognised by its size.
     fn give_back(&mut self, bytes: Box<[u8]>) {
+        if bytes.len() == LARGE {
+            self.large_lent -= 1;
+        }
         match bytes.len() {
             SIZE if self.buffers.len() < KEPT => self.buffers.push(bytes),
             LARGE if self.large.len() < KEPT_LARGE => self.large.push(bytes),
@@ -76,12 +104,15 @@ impl Pool {
     }
 }
 
-/// Bytes received and not yet dealt with. Starts without memory; takes some on the first read.
+/// Bytes received and not yet dealt with. Starts without memory, takes some to read, and holds none while it is empty and
+/// nothing comes: who waits for a slow peer waits for free.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// A body flows that keeps filling it: large memory is worth taking.
+    flows: bool,
 }
 
 impl Buffer {
@@ -117,9 +148,9 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
-    /// No room for another byte, even after moving what is there to the front.
+    /// No room for another byte, even after moving what is there to the front or to larger memory.
     pub(crate) fn is_full(&self) -> bool {
-        !self.bytes.is_empty() && self.len() == self.bytes.len()
+        self.bytes.len() >= SIZE && self.len() == self.bytes.len()
     }
 
     /// Gives the memory back if nothing is in it.
@@ -131,11 +162,31 @@ impl Buffer {
         }
     }
 
-    /// Exchanges an empty buffer for a large one, for a body that keeps filling it.
+    /// Moves what is there to memory of about its size, for a wait that may be long: it grows again by itself when more
+    /// comes. Costs an allocation and two copies of what is there, so not for waits that every request has.
+    pub(crate) fn shrink(&mut self) {
+        let size = self.len().next_power_of_two().max(SMALL);
+        if self.is_empty() {
+            self.release();
+        } else if size <= self.bytes.len() / 2 {
+            let mut small = vec![0; size].into_boxed_slice();
+            small[..self.len()].copy_from_slice(self.filled());
+            self.take_over(small);
+        }
+    }
+
+    /// Goes on in other memory, which holds all that is filled at its front.
+    fn take_over(&mut self, bytes: Box<[u8]>) {
+        (self.start, self.end) = (0, self.len());
+        let old = std::mem::replace(&mut self.bytes, bytes);
+        POOL.with_borrow_mut(|pool| pool.give_back(old));
+    }
+
+    /// Has an empty buffer take large memory from now on, for a body that keeps filling it.
     pub(crate) fn enlarge(&mut self) {
         if self.is_empty() && self.bytes.len() < LARGE {
             self.release();
-            self.bytes = POOL.with_borrow_mut(Pool::lend_large);
+            self.flows = true;
         }
     }
 
@@ -146,15 +197,26 @@ impl Buffer {
 
     fn make_room(&mut self) {
         if self.bytes.is_empty() {
-            self.bytes = POOL.with_borrow_mut(Pool::lend);
+            let lend = if self.flows {
+                Pool::lend_large
+            } else {
+                Pool::lend
+            };
+            self.bytes = POOL.with_borrow_mut(lend);
         }
         if self.end == self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        if self.end == self.bytes.len() && self.end < SIZE {
+            let mut larger = POOL.with_borrow_mut(Pool::lend);
+            larger[..self.len()].copy_from_slice(self.filled());
+            self.take_over(larger);
+        }
     }
 
-    /// Reads once into the room left; `0` is the end of the stream. The caller sees to it that there is room.
+    /// Reads once into the room left; `0` is the end of the stream. The caller sees to it that there is room. While nothing
+    /// comes, an empty buffer's memory goes back.
     pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         context: &mut Context<'_>,
@@ -162,9 +224,15 @@ impl Buffer {
     ) -> Poll<io::Result<usize>> {
         self.make_room();
         let mut room = ReadBuf::new(&mut self.bytes[self.end..]);
-        ready!(Pin::new(stream).poll_read(context, &mut room))?;
+        let Poll::Ready(read) = Pin::new(stream).poll_read(context, &mut room) else {
+            self.release();
+            return Poll::Pending;
+        };
+        read?;
         let count = room.filled().len();
         self.end += count;
+        // What would fit into less shall wait in less.
+        self.flows &= count > SIZE;
         Poll::Ready(Ok(count))
     }
 }
@@ -184,10 +252,12 @@ pub(crate) struct Output(Vec<u8>);
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Output(
-            POOL.with_borrow_mut(|pool| pool.outputs.pop())
-                .unwrap_or_else(|| Vec::with_capacity(2048)),
-        )
+        Output(POOL.with_borrow_mut(Pool::lend_output))
+    }
+
+    /// Without memory, for who has nothing to say yet.
+    pub(crate) fn none() -> Self {
+        Output(Vec::new())
     }
 }
 
@@ -208,7 +278,7 @@ impl DerefMut for Output {
 impl Drop for Output {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0);
-        if bytes.capacity() > OUTPUT_KEPT_CAPACITY {
+        if bytes.capacity() == 0 || bytes.capacity() > OUTPUT_KEPT_CAPACITY {
             return;
         }
         bytes.clear();
@@ -225,6 +295,7 @@ impl Drop for Output {
 mod tests {
     use super::*;
     use std::task::Waker;
+    use tokio::io::AsyncWrite;
 
     fn fill(buffer: &mut Buffer, mut bytes: &[u8]) -> usize {
         let mut context = Context::from_waker(Waker::noop());
@@ -268,5 +339,65 @@ mod tests {
         fill(&mut Buffer::default(), &[1]);
         trim();
         assert_eq!(POOL.with_borrow(|pool| pool.buffers.len()), 1);
+    }
+
+    #[test]
+    fn part_of_a_message_waits_in_little_memory_and_grows_again() {
+        let mut buffer = Buffer::default();
+        fill(&mut buffer, &[1; 700]);
+        buffer.consume(100);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.len(), 1024);
+        assert!(!buffer.is_full());
+        assert_eq!(fill(&mut buffer, &[2; 1000]), 424, "what room there is");
+        assert_eq!(fill(&mut buffer, &[3; SIZE]), SIZE - 1024);
+        assert!(buffer.is_full());
+        let parts = [(1, 600), (2, 424), (3, SIZE - 1024)];
+        let expected: Vec<u8> = parts
+            .iter()
+            .flat_map(|(byte, count)| vec![*byte; *count])
+            .collect();
+        assert_eq!(buffer.filled(), expected);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.len(), SIZE, "nothing to save");
+    }
+
+    #[test]
+    fn waiting_for_a_silent_peer_takes_no_memory() {
+        let (mut silent, mut peer) = tokio::io::duplex(64);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut buffer = Buffer::default();
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_pending());
+        assert_eq!(buffer.bytes.len(), 0);
+        assert!(
+            Pin::new(&mut peer)
+                .poll_write(&mut context, b"x")
+                .is_ready()
+        );
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_ready());
+        assert!(buffer.poll_fill(&mut context, &mut silent).is_pending());
+        assert_eq!(buffer.filled(), b"x", "what came is kept");
+    }
+
+    #[test]
+    fn large_memory_is_lent_to_so_many_and_no_more() {
+        let flood = vec![1; LARGE];
+        let flowing = || {
+            let mut buffer = Buffer::default();
+            buffer.enlarge();
+            fill(&mut buffer, &flood);
+            buffer
+        };
+        let mut buffers: Vec<Buffer> = (0..MAX_LARGE + 5).map(|_| flowing()).collect();
+        let large = |buffers: &[Buffer]| {
+            let sizes = buffers.iter().map(|buffer| buffer.bytes.len());
+            sizes.filter(|size| *size == LARGE).count()
+        };
+        assert_eq!(large(&buffers), MAX_LARGE);
+        buffers.drain(..3);
+        buffers.extend((0..3).map(|_| flowing()));
+        assert_eq!(large(&buffers), MAX_LARGE);
+        drop(buffers);
+        assert_eq!(POOL.with_borrow(|pool| pool.large_lent), 0);
     }
 }

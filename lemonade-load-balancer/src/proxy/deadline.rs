@@ -135,6 +135,15 @@ impl Timers {
         }
     }
 
+    /// The same as [`Self::wake_all`], in the order of the deadlines: of those who wait for the same thing, whoever has waited
+    /// longest first. Sorts them all, so not for every day.
+    pub(crate) fn wake_soonest_first(&self) {
+        let wheel = self.wheel.borrow();
+        let mut slots: Vec<&Slot> = wheel.slots.iter().map(|(_, slot)| slot).collect();
+        slots.sort_by_key(|slot| slot.due);
+        slots.into_iter().for_each(Slot::wake);
+    }
+
     /// Wakes every task that waits on a deadline of this shard, for it to look at what changed (a drain).
     pub(crate) fn wake_all(&self) {
         for (_, slot) in &self.wheel.borrow().slots {

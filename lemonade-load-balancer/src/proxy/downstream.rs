@@ -1,6 +1,7 @@
 //! One client connection: read a head, hand the request on, and again, until someone has had enough.
 //!
-//! An idle connection holds no buffer: its cost is its socket and this task's state (about 2 KB).
+//! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
+//! 3 KB.
 
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
@@ -106,7 +107,7 @@ pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConne
         match next {
             Next::KeepAlive => client.buffer.release(),
             Next::Close if client.buffer.is_empty() => return,
-            Next::Close | Next::Linger => return linger(&mut client).await,
+            Next::Close | Next::Linger => return linger(&mut client, LINGER).await,
             // The drop resets it.
             Next::Abort => {
                 client.owes_answer = true;
@@ -117,9 +118,18 @@ pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConne
 }
 
 /// Tells a client that there is no room for it, without reading its request.
-pub(super) async fn turn_away(mut client: Client, shard: Rc<Shard>, _open: OpenConnection) {
-    if refuse(&mut client, Reason::TooManyConnections, &shard).await == Next::Linger {
-        linger(&mut client).await;
+pub(super) async fn turn_away(
+    mut client: Client,
+    shard: Rc<Shard>,
+    _open: OpenConnection,
+    reason: Reason,
+) {
+    if refuse(&mut client, reason, &shard).await == Next::Linger {
+        let wait = match shard.is_crowded() {
+            true => Duration::ZERO,
+            false => LINGER,
+        };
+        linger(&mut client, wait).await;
     }
 }
 
@@ -154,16 +164,23 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                     graced = true;
                     client.deadline.set(GRACE);
                 }
-                Poll::Pending => return client.deadline.poll(context).map(|()| too_late(client)),
+                Poll::Pending if !begun && shard.wants_room() => {
+                    return Poll::Ready(Arrival::Gone);
+                }
+                Poll::Pending => {
+                    // Whoever sends a head in parts shall not hold more memory than he has filled.
+                    client.buffer.shrink();
+                    return client.deadline.poll(context).map(|()| too_late(client));
+                }
             }
         }
     })
     .await
 }
 
-/// More bytes came (`true`) or never will. Takes a buffer only once there is something to put into it.
+/// More bytes came (`true`) or never will. Takes memory only once there is something to put into it.
 fn poll_more(client: &mut Client, context: &mut Context<'_>) -> Poll<bool> {
-    if client.buffer.is_empty() && ready!(client.stream.poll_read_ready(context)).is_err() {
+    if ready!(client.stream.poll_read_ready(context)).is_err() {
         return Poll::Ready(false);
     }
     let filled = ready!(client.buffer.poll_fill(context, &mut client.stream));
@@ -290,11 +307,11 @@ async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
 
 /// Closes our side, then reads what the client still sends for a while: closing over unread bytes makes the kernel reset
 /// the connection, and the client would lose the answer that it has not read yet (RFC 9112 9.6).
-async fn linger(client: &mut Client) {
+async fn linger(client: &mut Client, wait: Duration) {
     if client.stream.shutdown().await.is_err() {
         return;
     }
-    client.deadline.set(LINGER);
+    client.deadline.set(wait);
     poll_fn(|context| {
         loop {
             client.buffer.clear();

@@ -7,14 +7,16 @@ use super::buffer::Output;
 use super::downstream::Client;
 use super::forward::{Failure, Request};
 use super::headers::{self, Recipient};
+use super::pace::{self, Moved, Pace};
 use super::relay::{Relay, RelayError};
 use super::shard::Shard;
 use super::upstream::Connection;
-use crate::config::{Config, Timeouts};
+use crate::config::Config;
 use crate::http1::fields::Known;
 use crate::http1::framing::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
+use crate::listen::KEEP_ALIVE;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -32,12 +34,12 @@ pub(super) struct Exchange<'e> {
     /// The request on its way up.
     pub(super) relay: &'e mut Relay,
     pub(super) request: &'e Request,
-    timeouts: &'e Timeouts,
+    config: &'e Config,
     /// How long the backend may take to begin its answer.
     patience: Duration,
-    limits: HeadLimits,
     /// Where the request is.
     pub(super) upload: Upload,
+    upload_pace: Pace,
 }
 
 /// How far the request has come.
@@ -89,16 +91,15 @@ impl<'e> Exchange<'e> {
         config: &'e Config,
         patience: Duration,
     ) -> Self {
-        let limits = HeadLimits::from(&config.limits);
         Exchange {
             client,
             connection,
             relay,
             request,
-            timeouts: &config.timeouts,
+            config,
             patience,
-            limits,
             upload: Upload::Going,
+            upload_pace: Pace::default(),
         }
     }
 
@@ -134,7 +135,8 @@ impl<'e> Exchange<'e> {
     ) -> Result<Head, Failure> {
         let mut scratch = shard.scratch();
         let bytes = &self.connection.buffer.filled()[..length];
-        let head = ResponseHead::parse(bytes, self.request.to_head, &self.limits, &mut scratch)
+        let limits = HeadLimits::from(&self.config.limits);
+        let head = ResponseHead::parse(bytes, self.request.to_head, &limits, &mut scratch)
             .map_err(|_| Failure::BadAnswer)?;
         let read = match head.status {
             101 if !self.may_switch(&head) => return Err(Failure::BadAnswer),
@@ -205,15 +207,14 @@ impl<'e> Exchange<'e> {
     async fn head(&mut self) -> Result<usize, Failure> {
         let mut scan = HeadScan::default();
         let wait = match self.upload {
-            Upload::Going => self.timeouts.idle,
+            Upload::Going => self.config.timeouts.idle,
             _ => self.patience,
         };
         self.client.deadline.set(wait);
+        let most = self.config.limits.header_bytes;
         poll_fn(|context| {
             self.poll_upload(context)?;
-            if let Poll::Ready(length) =
-                poll_head(self.connection, &self.limits, context, &mut scan)?
-            {
+            if let Poll::Ready(length) = poll_head(self.connection, most, context, &mut scan)? {
                 return Poll::Ready(Ok(length));
             }
             if self.upload != Upload::Going {
@@ -253,8 +254,17 @@ impl<'e> Exchange<'e> {
             Poll::Ready(Err(RelayError::Source(_) | RelayError::Truncated)) => {
                 return Err(Failure::ClientGone);
             }
-            Poll::Pending if self.relay.take_progress() => client.deadline.set(self.timeouts.idle),
-            Poll::Pending => {}
+            Poll::Pending => {
+                let moved = Moved {
+                    client: self.relay.received(),
+                    backend: self.relay.sent(),
+                };
+                let waits_for_client = !self.relay.is_blocked();
+                let least = pace::least(&self.config.limits, &self.config.timeouts);
+                if self.upload_pace.earns_time(moved, waits_for_client, least) {
+                    client.deadline.set(self.config.timeouts.idle);
+                }
+            }
         }
         Ok(())
     }
@@ -269,6 +279,7 @@ impl<'e> Exchange<'e> {
     /// Relays the answer to its end, and what is left of the request beside it.
     pub(super) async fn relay_answer(&mut self, answer: &mut Relay) -> Result<(), Failure> {
         let mut waiting = false;
+        let mut pace = Pace::default();
         poll_fn(|context| {
             self.poll_upload(context)?;
             let (client, connection) = (&mut *self.client, &mut *self.connection);
@@ -288,23 +299,37 @@ impl<'e> Exchange<'e> {
             if self.upload != Upload::Going {
                 poll_client_gone(self.client, context)?;
             }
-            if answer.take_progress() || !std::mem::replace(&mut waiting, true) {
-                self.client.deadline.set(self.timeouts.idle);
+            let moved = Moved {
+                client: answer.sent(),
+                backend: answer.received(),
+            };
+            let waits_for_client = answer.is_blocked();
+            let least = pace::least(&self.config.limits, &self.config.timeouts);
+            if pace.earns_time(moved, waits_for_client, least)
+                || !std::mem::replace(&mut waiting, true)
+            {
+                self.client.deadline.set(self.config.timeouts.idle);
             }
-            self.client
-                .deadline
-                .poll(context)
-                .map(|()| Err(Failure::Cut))
+            let late = match waits_for_client {
+                true => Failure::SlowClient,
+                false => Failure::Cut,
+            };
+            self.client.deadline.poll(context).map(|()| Err(late))
         })
         .await
     }
 
     /// Moves bytes both ways until both sides have ended, or nothing moved for too long.
     pub(super) async fn tunnel(&mut self) {
-        let mut up = Relay::new(Output::new(), Framing::UntilClose);
-        let mut down = Relay::new(Output::new(), Framing::UntilClose);
+        let mut up = Relay::new(Output::none(), Framing::UntilClose);
+        let mut down = Relay::new(Output::none(), Framing::UntilClose);
         let (mut up_open, mut down_open) = (true, true);
-        self.client.deadline.set(self.timeouts.tunnel);
+        // A pooled connection is soon used again or closed; a tunnel may rest for an hour. Without it, that is how long a dead
+        // backend keeps its client.
+        let _ = socket2::SockRef::from(&self.connection.stream).set_tcp_keepalive(&KEEP_ALIVE);
+        let timeout = self.config.timeouts.tunnel;
+        self.client.deadline.set(timeout);
+        let mut moved = 0;
         let (client, connection) = (&mut *self.client, &mut *self.connection);
         let ended: Result<(), RelayError> = poll_fn(|context| {
             if up_open {
@@ -328,8 +353,9 @@ impl<'e> Exchange<'e> {
             if !up_open && !down_open {
                 return Poll::Ready(Ok(()));
             }
-            if up.take_progress() | down.take_progress() {
-                client.deadline.set(self.timeouts.tunnel);
+            let moved_before = std::mem::replace(&mut moved, up.sent() + down.sent());
+            if moved > moved_before {
+                client.deadline.set(timeout);
             }
             client.deadline.poll(context).map(|()| Ok(()))
         })
@@ -339,10 +365,10 @@ impl<'e> Exchange<'e> {
     }
 }
 
-/// Reads until a whole head is at the front of the connection's buffer; its length.
+/// Reads until a whole head, of `most` bytes at most, is at the front of the connection's buffer; its length.
 pub(super) fn poll_head(
     connection: &mut Connection,
-    limits: &HeadLimits,
+    most: usize,
     context: &mut Context<'_>,
     scan: &mut HeadScan,
 ) -> Poll<Result<usize, Failure>> {
@@ -351,7 +377,7 @@ pub(super) fn poll_head(
         let length = scan
             .advance(buffer.filled())
             .map_err(|_| Failure::BadAnswer)?;
-        if length.unwrap_or(buffer.len()) > limits.bytes {
+        if length.unwrap_or(buffer.len()) > most {
             return Poll::Ready(Err(Failure::BadAnswer));
         }
         if let Some(length) = length {

@@ -65,8 +65,10 @@ pub(super) enum Failure {
     ClientGone,
     /// The client's body is malformed.
     BadBody,
-    /// The client's body stopped coming.
+    /// The client's body stopped coming, or came too slowly.
     RequestTimeout,
+    /// The client took too little of the answer for too long.
+    SlowClient,
     /// The backend broke its answer off, or garbled it, after its head had been passed on: nothing can be said any more.
     Broken,
     /// The answer's transfer stood still for too long.
@@ -78,6 +80,7 @@ impl Failure {
     fn flag(&self) -> &'static str {
         match self {
             Failure::ClientGone => "client_gone",
+            Failure::SlowClient => "slow_client",
             _ => "answer_cut",
         }
     }
@@ -115,7 +118,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         .cap(Some(view.snapshot.config.timeouts.total));
 
     let mut relay = Relay::new(
-        std::mem::replace(&mut request.outbound, Output::new()),
+        std::mem::replace(&mut request.outbound, Output::none()),
         request.framing,
     );
     // A body that has arrived whole stays in the client's buffer until the answer begins, so that it can be sent again.
@@ -271,8 +274,8 @@ async fn attempt<'s>(
     let (mut connection, mut sent) = match idle {
         Some(connection) => (connection, began),
         None => {
-            let connection = upstream
-                .open(config.timeouts.connect)
+            let connection = shard
+                .connect(&upstream, config.timeouts.connect)
                 .await
                 .map_err(Failure::Connect)?;
             let opened = Instant::now();

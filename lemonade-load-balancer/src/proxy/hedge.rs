@@ -12,7 +12,7 @@ use super::relay::{Relay, RelayError};
 use super::retry::{Attempts, Claim, Slot};
 use super::upstream::{ConnectError, Connection};
 use crate::config::Hedge;
-use crate::http1::{HeadLimits, HeadScan};
+use crate::http1::HeadScan;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -45,7 +45,7 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         client: &mut Client,
-        limits: &HeadLimits,
+        most: usize,
     ) -> Poll<Result<u16, Failure>> {
         if !self.uploaded {
             let sent = self.relay.poll(
@@ -64,7 +64,7 @@ impl Leg {
         }
         let length = ready!(poll_head(
             &mut self.connection,
-            limits,
+            most,
             context,
             &mut self.scan
         ))?;
@@ -99,7 +99,8 @@ struct Race<'r, 's> {
     slot: &'r mut Slot<'s>,
     attempts: &'r mut Attempts,
     course: &'r Course<'s>,
-    limits: HeadLimits,
+    /// Bytes that an answer's head may have.
+    most: usize,
 }
 
 /// Sends `first` from `slot`, and after a while a copy of it from another slot. Returns the one that has an answer's head in its
@@ -122,7 +123,7 @@ pub(super) async fn race<'s>(
         slot,
         attempts,
         course,
-        limits: HeadLimits::from(&config.limits),
+        most: config.limits.header_bytes,
     };
     poll_fn(|context| race.poll(context, client)).await
 }
@@ -151,7 +152,7 @@ impl<'s> Race<'_, 's> {
         let Some(leg) = &mut self.first else {
             return Poll::Pending;
         };
-        let came = ready!(leg.poll(context, client, &self.limits));
+        let came = ready!(leg.poll(context, client, self.most));
         let alone = matches!(self.second, Second::NotYet(_) | Second::Gone);
         match (came, self.first.take()) {
             (Ok(status), Some(leg)) if alone || status < 500 => Poll::Ready(Ok(leg)),
@@ -188,7 +189,7 @@ impl<'s> Race<'_, 's> {
         let Second::Sent(_, leg) = &mut self.second else {
             return Poll::Pending;
         };
-        let came = ready!(leg.poll(context, client, &self.limits));
+        let came = ready!(leg.poll(context, client, self.most));
         let Second::Sent(slot, leg) = std::mem::replace(&mut self.second, Second::Gone) else {
             return Poll::Pending;
         };

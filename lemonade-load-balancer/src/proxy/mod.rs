@@ -5,6 +5,7 @@
 //! while requests succeed; what fails is reported to the control task.
 
 mod access_log;
+mod admission;
 mod budget;
 mod buffer;
 mod deadline;
@@ -14,11 +15,14 @@ mod forward;
 pub(crate) mod headers;
 mod hedge;
 mod hops;
+mod pace;
 mod queue;
 mod relay;
 mod reply;
 mod retry;
+mod scarcity;
 mod shard;
 mod upstream;
 
+pub(crate) use admission::Admission;
 pub(crate) use shard::{Shared, run};

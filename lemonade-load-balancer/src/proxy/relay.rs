@@ -66,9 +66,9 @@ pub(crate) struct Relay {
     after_sent: usize,
     /// The piece stays in the source's buffer, for the message to be sent again elsewhere.
     retain: bool,
-    /// Bytes have left.
-    begun: bool,
-    progressed: bool,
+    /// Bytes taken from the source, and bytes that the recipient took, of anything: what an idle timeout goes by.
+    received: u64,
+    sent: u64,
     /// The source's buffer may hold bytes that were not looked at; an incomplete line of chunked framing was.
     fresh: bool,
     /// Body bytes taken from the source.
@@ -108,8 +108,8 @@ impl Relay {
             after: Vec::new(),
             after_sent: 0,
             retain: false,
-            begun: false,
-            progressed: false,
+            received: 0,
+            sent: 0,
             fresh: true,
             bytes: 0,
         }
@@ -125,7 +125,7 @@ impl Relay {
     /// not be sent again.
     pub(crate) fn rewind_if_retained(&mut self, framing: Framing) {
         if self.retain {
-            let head = std::mem::replace(&mut self.before, Output::new());
+            let head = std::mem::replace(&mut self.before, Output::none());
             *self = Relay::new(head, framing).retaining();
         }
     }
@@ -139,7 +139,19 @@ impl Relay {
 
     /// Ends the retention: `true` if there was one, and the body may now leave the source's buffer.
     pub(crate) fn release(&mut self) -> bool {
-        std::mem::take(&mut self.retain)
+        let retained = std::mem::take(&mut self.retain);
+        if self.is_done() && !self.is_blocked() {
+            self.rest();
+        }
+        retained
+    }
+
+    /// Holds no memory until there is something to send.
+    fn rest(&mut self) {
+        if !self.retain {
+            self.before = Output::none();
+            self.before_sent = 0;
+        }
     }
 
     /// The message can be sent again from its start.
@@ -149,7 +161,7 @@ impl Relay {
 
     /// Not a byte has left.
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.begun
+        self.sent == 0
     }
 
     /// Bytes wait for the recipient to take them; otherwise it is the source that is waited for.
@@ -159,9 +171,14 @@ impl Relay {
             || self.after_sent < self.after.len()
     }
 
-    /// Whether bytes moved since this was last asked: what an idle timeout wants to know.
-    pub(crate) fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progressed)
+    /// Bytes that came from the source so far, of anything.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that the recipient took so far, of anything.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Body bytes taken from the source so far, framing included.
@@ -192,9 +209,13 @@ impl Relay {
             if self.fresh && !buffer.is_empty() {
                 continue;
             }
-            let filled = ready!(buffer.poll_fill(context, source)).map_err(RelayError::Source)?;
+            let Poll::Ready(filled) = buffer.poll_fill(context, source) else {
+                self.rest();
+                return Poll::Pending;
+            };
+            let filled = filled.map_err(RelayError::Source)?;
             self.fresh = true;
-            self.progressed = true;
+            self.received += filled as u64;
             if filled == 0 {
                 self.end_of_source()?;
             }
@@ -226,6 +247,9 @@ impl Relay {
             Source::UntilClose => {
                 self.take(available, available);
                 if self.coding == Coding::Chunks {
+                    if self.before.capacity() == 0 {
+                        self.before = Output::new();
+                    }
                     // Writing to a `Vec` cannot fail.
                     let _ = write!(self.before, "{available:x}\r\n");
                     self.after.extend_from_slice(b"\r\n");
@@ -300,14 +324,14 @@ impl Relay {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            (self.begun, self.progressed) = (true, true);
-            self.sent(sent);
+            self.sent += sent as u64;
+            self.took(sent);
         }
         self.finish_piece(buffer);
         Poll::Ready(Ok(()))
     }
 
-    fn sent(&mut self, mut count: usize) {
+    fn took(&mut self, mut count: usize) {
         let part = count.min(self.before.len() - self.before_sent);
         self.before_sent += part;
         count -= part;

@@ -15,6 +15,8 @@ pub(crate) enum Reason {
     BadBody,
     RequestTimeout,
     TooManyConnections,
+    /// Of one client.
+    TooManyOfClient,
     NoHealthyBackend,
     /// Every backend has all the requests that it may have, and so has the queue.
     QueueFull,
@@ -63,7 +65,9 @@ impl Reason {
             Some(Failure::QueueTimeout) => Reason::QueueTimeout,
             Some(Failure::BadBody) => Reason::BadBody,
             Some(Failure::RequestTimeout) => Reason::RequestTimeout,
-            Some(Failure::ClientGone | Failure::Broken | Failure::Cut) => return None,
+            Some(Failure::ClientGone | Failure::SlowClient | Failure::Broken | Failure::Cut) => {
+                return None;
+            }
         })
     }
 
@@ -119,6 +123,12 @@ impl Reason {
                 "too many connections",
                 "connection_limit_reached",
                 "overflow",
+            ),
+            Reason::TooManyOfClient => told(
+                "429 Too Many Requests",
+                "too many connections of one client",
+                "http_request_denied",
+                "rate_limited",
             ),
             Reason::NoHealthyBackend => told(
                 "503 Service Unavailable",
@@ -266,7 +276,7 @@ pub(crate) fn write(reason: Reason, style: Style<'_>, out: &mut Vec<u8>) {
         told.detail,
     );
     write_id(style, out);
-    if reason.status() == 503 {
+    if matches!(reason.status(), 429 | 503) {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
     end_head(style, out);

@@ -4,6 +4,7 @@
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
 use super::access_log::{self, Entry, Finish};
+use super::admission::{Admission, Place};
 use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
@@ -14,9 +15,10 @@ use super::headers::{RequestId, RequestIds};
 use super::queue::Queue;
 use super::reply::Reason;
 use super::retry::{Attempts, Slot};
+use super::scarcity::Complaint;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
 use crate::backend::{Backend, State};
-use crate::config::{Limits, Retries, Timeouts};
+use crate::config::{Limits, Retries, Timeouts, WhenFull};
 use crate::control::{self, Met};
 use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
@@ -32,18 +34,21 @@ use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
-/// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
-const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 /// How long a handshake that has begun may take to its end when its socket is to close.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// How long a socket that is to close waits for descriptors, for those in its queue.
+const MAKING_ROOM: Duration = Duration::from_secs(2);
+/// Connections beyond the limit that are given time to read why they are turned away, per shard: those are beyond every
+/// other bound.
+const MAX_TURNED_AWAY: usize = 256;
 /// How often idle backend connections are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -54,7 +59,8 @@ pub(crate) struct Shared {
     pub(crate) control: control::Handle,
     pub(crate) drain: Drain,
     /// Client connections open in the whole process.
-    pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) complaint: Arc<Complaint>,
     pub(crate) access_log: LogWriter,
     /// Requests that wait for a backend with room.
     pub(crate) queue: Arc<Queue>,
@@ -121,40 +127,70 @@ pub(super) struct Shard {
     pub(super) timers: Rc<Timers>,
     pub(super) retry_budget: Budget,
     pub(super) hedge_budget: Budget,
-    shared: Shared,
+    pub(super) shared: Shared,
     stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
-    upstreams: RefCell<Vec<Rc<Upstream>>>,
+    pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
     rng: RefCell<fastrand::Rng>,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
     draining: Cell<bool>,
-    open: Cell<usize>,
+    pub(super) open: Cell<usize>,
+    /// So many idle clients shall leave, for their descriptors.
+    pub(super) wanted: Cell<usize>,
+    /// Those of the open ones that have no place: they are only told so.
+    turned_away: Cell<usize>,
     all_closed: Notify,
 }
 
 /// A client connection that counts as open until this drops.
-pub(super) struct OpenConnection(Rc<Shard>);
+pub(super) struct OpenConnection {
+    shard: Rc<Shard>,
+    /// None: it is being turned away.
+    place: Option<Place>,
+}
 
 impl OpenConnection {
-    fn new(shard: &Rc<Shard>) -> Self {
+    fn new(shard: &Rc<Shard>, place: Option<Place>) -> Self {
         shard.open.set(shard.open.get() + 1);
-        OpenConnection(shard.clone())
+        if place.is_none() {
+            shard.turned_away.set(shard.turned_away.get() + 1);
+        }
+        OpenConnection {
+            shard: shard.clone(),
+            place,
+        }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let shard = &self.0;
+        let shard = &self.shard;
+        // The runtime catches a panic where it polls the task, after everything that the connection held has been dropped: it
+        // costs this one connection. Seen from here it costs the others nothing.
+        if std::thread::panicking() {
+            ShardStats::count(&shard.stats.panics);
+        }
         shard.open.set(shard.open.get() - 1);
-        // Relaxed: a bound on how many there are, not a lock.
-        shard.shared.connections.fetch_sub(1, Relaxed);
+        match &self.place {
+            Some(place) => shard.shared.admission.leave(place),
+            None => shard.turned_away.set(shard.turned_away.get() - 1),
+        }
         if shard.open.get() == 0 {
             shard.all_closed.notify_one();
         }
     }
+}
+
+/// A connection that was accepted and is not yet served. It waits here, outside of whatever may be cancelled: dropping it
+/// would lose it without a word.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Where the client found us.
+    local: SocketAddr,
 }
 
 /// Runs one shard on the present thread's runtime until it has drained, or the drain is over. It serves the sockets that it
@@ -165,10 +201,12 @@ impl Drop for OpenConnection {
 pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shared: Shared) {
     let mut drain = shared.drain.clone();
     let shard = Rc::new(Shard::new(index, stats, shared));
-    let timers = shard.timers.clone();
-    tokio::task::spawn_local(async move { timers.run().await });
-    let sweeper = shard.clone();
-    tokio::task::spawn_local(async move { sweeper.sweep().await });
+    let turned = shard.clone();
+    let turn = move || turn_timers(turned.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "timers", turn));
+    let swept = shard.clone();
+    let sweep = move || sweep(swept.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "sweep", sweep));
     let served = tokio::task::spawn_local(serve(shard, feed));
     tokio::select! {
         served = served => {
@@ -180,11 +218,42 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
     }
 }
 
+/// Runs what the shard cannot do without, and anew after a panic.
+async fn keep_running<F: Future<Output = ()> + 'static>(
+    shard: Rc<Shard>,
+    name: &'static str,
+    task: impl Fn() -> F,
+) {
+    while let Err(error) = tokio::task::spawn_local(task()).await {
+        shard.ended_early(name, &error);
+        // If it panics at once, it does so every time.
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn turn_timers(shard: Rc<Shard>) {
+    shard.timers.run().await;
+}
+
+async fn sweep(shard: Rc<Shard>) {
+    shard.sweep().await;
+}
+
 /// Accepts on whatever sockets there are, until there are none; then waits for the last connection to close.
 async fn serve(shard: Rc<Shard>, mut feed: Feed) {
     let mut accepting = JoinSet::new();
     let mut present = watch::Sender::new(Old::Held);
-    while let Some(Share { sockets, old }) = feed.recv().await {
+    loop {
+        let fed = tokio::select! {
+            fed = feed.recv() => fed,
+            Some(ended) = accepting.join_next() => {
+                shard.accepting_ended(ended);
+                continue;
+            }
+        };
+        let Some(Share { sockets, old }) = fed else {
+            break;
+        };
         let draining = sockets.is_empty();
         // The new ones are served before the old ones are let go.
         let next = watch::Sender::new(Old::Held);
@@ -201,9 +270,7 @@ async fn serve(shard: Rc<Shard>, mut feed: Feed) {
     shard.timers.wake_all();
     drop(present);
     while let Some(ended) = accepting.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(shard = shard.index, %error, "accepting ended early");
-        }
+        shard.accepting_ended(ended);
     }
     while shard.open.get() > 0 {
         shard.all_closed.notified().await;
@@ -223,27 +290,47 @@ async fn serve_socket(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
     };
+    let mut waiting = None;
     tokio::select! {
-        () = accept(&shard, &listener, local) => {}
+        () = accept(&shard, &listener, local, &mut waiting) => {}
         _ = present.changed() => {}
     }
     let old = *present.borrow();
     if old == Old::Closing {
         // Whoever had been let in when the filter was put on has this long to arrive.
-        let arriving = accept(&shard, &listener, local);
+        let arriving = accept(&shard, &listener, local, &mut waiting);
         let _ = tokio::time::timeout(HANDSHAKE, arriving).await;
-        accept_queued(&shard, listener, local);
+        accept_queued(&shard, listener, local).await;
+    }
+    if let Some(accepted) = waiting {
+        let place = shard.shared.admission.enter_anyway();
+        admit(&shard, accepted, Ok(place));
     }
 }
 
-async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
+/// Accepts and admits without end. Who is accepted and has to wait for a place is in `waiting`, whatever becomes of this.
+async fn accept(
+    shard: &Rc<Shard>,
+    listener: &TcpListener,
+    local: SocketAddr,
+    waiting: &mut Option<Accepted>,
+) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => admit(shard, stream, peer, local),
-            Err(error) if is_exhaustion(&error) => {
-                tracing::warn!(%error, "cannot accept connections: raise the limit on open files (ulimit -n)");
-                tokio::time::sleep(EXHAUSTION_PAUSE).await;
+        if let Some(peer) = waiting.as_ref().map(|accepted| accepted.peer) {
+            let place = shard.place(peer).await;
+            if let Some(accepted) = waiting.take() {
+                admit(shard, accepted, place);
             }
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                *waiting = Some(Accepted {
+                    stream,
+                    peer,
+                    local,
+                });
+            }
+            Err(error) if is_exhaustion(&error) => shard.run_short(&error).await,
             // The client gave up while it was queued.
             Err(error) => tracing::debug!(%error, "accepting a connection failed"),
         }
@@ -251,16 +338,22 @@ async fn accept(shard: &Rc<Shard>, listener: &TcpListener, local: SocketAddr) {
 }
 
 /// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
-fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
+/// Those for whom there is no room are told so, since nobody will be there to let them in later.
+async fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
+    let begun = Instant::now();
     loop {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if is_exhaustion(&error) && begun.elapsed() < MAKING_ROOM => {
+                shard.run_short(&error).await;
+                continue;
+            }
             Err(error) if is_exhaustion(&error) => {
-                return tracing::warn!(%error, "connections are lost: raise the limit on open files (ulimit -n)");
+                return tracing::error!(%error, "connections that wait to be accepted are lost");
             }
             // One client gave up while it was queued; the next may not have.
             Err(_) => continue,
@@ -269,26 +362,43 @@ fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         match ready {
-            Ok(stream) => admit(shard, stream, peer, local),
+            Ok(stream) => {
+                let place = shard.try_place(peer);
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    local,
+                };
+                admit(shard, accepted, place);
+            }
             Err(error) => tracing::debug!(%error, "accepting a connection failed"),
         }
     }
 }
 
-/// `local`: where the client found us.
-fn admit(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+/// Serves a connection in its place, or tells it why it has none.
+fn admit(shard: &Rc<Shard>, accepted: Accepted, place: Result<Place, Reason>) {
+    let Accepted {
+        stream,
+        peer,
+        local,
+    } = accepted;
     ShardStats::count(&shard.stats.connections);
-    let limit = shard.view().snapshot.config.limits.max_connections;
-    let open = shard.shared.connections.fetch_add(1, Relaxed);
-    let guard = OpenConnection::new(shard);
-    if open < limit {
-        let client = Client::new(stream, peer, local, shard);
-        tokio::task::spawn_local(downstream::serve(client, shard.clone(), guard));
-    } else {
-        ShardStats::count(&shard.stats.turned_away);
-        let client = Client::new(stream, peer, local, shard);
-        tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), guard));
-    }
+    let client = Client::new(stream, peer, local, shard);
+    let reason = match place {
+        Ok(place) => {
+            let open = OpenConnection::new(shard, Some(place));
+            tokio::task::spawn_local(downstream::serve(client, shard.clone(), open));
+            return;
+        }
+        Err(reason) => reason,
+    };
+    ShardStats::count(match reason {
+        Reason::TooManyOfClient => &shard.stats.over_client_limit,
+        _ => &shard.stats.turned_away,
+    });
+    let open = OpenConnection::new(shard, None);
+    tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), open, reason));
 }
 
 impl Shard {
@@ -315,6 +425,8 @@ impl Shard {
             scratch: RefCell::default(),
             draining: Cell::new(false),
             open: Cell::new(0),
+            wanted: Cell::new(0),
+            turned_away: Cell::new(0),
             all_closed: Notify::new(),
         };
         shard.renew_view(snapshot);
@@ -370,6 +482,21 @@ impl Shard {
             snapshot,
             upstreams: ways,
         });
+    }
+
+    fn accepting_ended(&self, ended: Result<(), JoinError>) {
+        // One that was let go has ended as it should.
+        if let Err(error) = ended {
+            self.ended_early("accepting", &error);
+        }
+    }
+
+    /// A task that should have gone on did not.
+    fn ended_early(&self, name: &'static str, error: &JoinError) {
+        if error.is_panic() {
+            ShardStats::count(&self.stats.panics);
+        }
+        tracing::error!(shard = self.index, %error, "the shard's {name} ended early");
     }
 
     async fn sweep(&self) {
@@ -432,6 +559,49 @@ impl Shard {
             ShardStats::count(&self.stats.retries_refused);
         }
         spent
+    }
+
+    /// A place for a client, or why there is none.
+    fn try_place(&self, peer: SocketAddr) -> Result<Place, Reason> {
+        let view = self.view();
+        let admission = &self.shared.admission;
+        admission.enter(peer.ip(), &view.snapshot.config)
+    }
+
+    /// The same, but where the configuration says so, a client waits for somebody to leave.
+    async fn place(&self, peer: SocketAddr) -> Result<Place, Reason> {
+        let place = self.try_place(peer);
+        if !self.shall_wait(&place) {
+            return place;
+        }
+        let mut published = self.shared.published.clone();
+        let watch = self.shared.admission.watch();
+        loop {
+            let mut left = pin!(watch.left());
+            left.as_mut().enable();
+            // Somebody may have left before it was watched for.
+            let place = self.try_place(peer);
+            if !self.shall_wait(&place) {
+                return place;
+            }
+            tokio::select! {
+                () = left => {}
+                // The limit may be another now.
+                changed = published.changed() => if !changed {
+                    return place;
+                },
+            }
+        }
+    }
+
+    fn shall_wait(&self, place: &Result<Place, Reason>) -> bool {
+        matches!(place, Err(Reason::TooManyConnections))
+            && self.view().snapshot.config.limits.when_full == WhenFull::Wait
+    }
+
+    /// So many are being turned away that they cannot all be waited for.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.turned_away.get() > MAX_TURNED_AWAY
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -543,7 +713,7 @@ impl Shard {
         let upstream = &*slot.upstream;
         match failure {
             Failure::Connect(ConnectError::Local(error)) => {
-                tracing::warn!(%error, "no resources left for a connection to a backend");
+                self.complain(error, "a backend");
             }
             Failure::Connect(error) => {
                 upstream
@@ -565,6 +735,7 @@ impl Shard {
             Failure::ClientGone
             | Failure::BadBody
             | Failure::RequestTimeout
+            | Failure::SlowClient
             | Failure::QueueFull
             | Failure::QueueTimeout
             | Failure::Cut => {}
@@ -628,5 +799,127 @@ impl Shard {
     pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
         self.stats.record_refused(reason.status());
         tracing::debug!(%client, ?reason, "request refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::listen::Inherited;
+    use crate::log_file::LogFile;
+    use crate::snapshot::{self, Publisher};
+    use crate::strategy::{Cursor, Pool, Strategy};
+    use crate::{config, drain, listen};
+    use lemonade_config::Environment;
+    use lemonade_test::{Client, Origin, until};
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use tokio::task::LocalSet;
+
+    /// Has a fault that shows once.
+    #[derive(Debug, Default)]
+    struct Faulty {
+        asked: AtomicU32,
+    }
+
+    impl Strategy for Faulty {
+        fn pick(&self, _: &Pool, _: &mut PickContext<'_>) -> usize {
+            assert!(self.asked.fetch_add(1, Relaxed) != 1, "the second pick");
+            0
+        }
+    }
+
+    /// A shard that picks by `strategy`, and what has to outlive it.
+    struct Alone {
+        address: SocketAddr,
+        stats: Arc<RequestStats>,
+        open: Arc<AtomicU32>,
+        backend: Arc<Backend>,
+        _held: (control::Task, Publisher, drain::Trigger),
+    }
+
+    fn config_of(origin: &Origin) -> Config {
+        let backend = origin.address().to_string();
+        let inputs = config::Inputs {
+            environment: Environment::from_pairs([
+                ("LEMONADE_LB_LISTEN_ADDRESS", "127.0.0.1:0"),
+                ("LEMONADE_LB_BACKEND_ADDRESSES", &backend),
+            ]),
+            ..config::Inputs::default()
+        };
+        let mut config = inputs.load().unwrap().config;
+        config.runtime.shards = 1;
+        config.admin = None;
+        config.health = None;
+        config
+    }
+
+    /// To be run by the tasks of the set.
+    fn alone(origin: &Origin, strategy: Arc<dyn Strategy>) -> (Alone, LocalSet) {
+        let config = config_of(origin);
+        let (listeners, mut feeds, _) = listen::open(&config, Inherited::default()).unwrap();
+        let address = listeners.listening().proxy;
+        let (log, _) = LogFile::open(None).unwrap();
+        let access_log = log.writer();
+        let epoch = Instant::now();
+        let (task, control, published, _) = control::new(control::Setup {
+            config,
+            kept: config::Overlay::default(),
+            handover: None,
+            listeners,
+            log,
+            epoch,
+        });
+        let mut snapshot = Snapshot::new(2, published.load().parts(), &Arc::<Cursor>::default());
+        snapshot.strategy = strategy;
+        let backend = snapshot.members[0].live.clone();
+        let (publisher, published) = snapshot::channel(snapshot);
+        let (trigger, drain) = drain::channel();
+        let open = Arc::<AtomicU32>::default();
+        let shared = Shared {
+            published,
+            control,
+            drain,
+            admission: Arc::new(Admission::new(open.clone())),
+            complaint: Arc::default(),
+            access_log,
+            queue: Arc::default(),
+            retry_floor: Arc::default(),
+            epoch,
+        };
+        let stats = Arc::<RequestStats>::default();
+        let tasks = LocalSet::new();
+        tasks.spawn_local(run(0, feeds.remove(0), stats.clone(), shared));
+        let alone = Alone {
+            address,
+            stats,
+            open,
+            backend,
+            _held: (task, publisher, trigger),
+        };
+        (alone, tasks)
+    }
+
+    #[tokio::test]
+    async fn panic_costs_one_connection_and_is_counted() {
+        let origin = Origin::named("a").await;
+        let (shard, tasks) = alone(&origin, Arc::<Faulty>::default());
+        let test = async {
+            let mut bystander = Client::connect(shard.address).await;
+            assert_eq!(bystander.get("/").await.status(), 200);
+            let mut unlucky = Client::connect(shard.address).await;
+            let request = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+            assert!(unlucky.try_answer_to(request).await.is_err());
+            assert_eq!(shard.stats.panics.load(Relaxed), 1);
+            until("its place is free", || shard.open.load(Relaxed) == 1).await;
+            assert_eq!(bystander.get("/").await.status(), 200);
+            assert_eq!(
+                Client::connect(shard.address).await.get("/").await.status(),
+                200
+            );
+            assert_eq!(shard.backend.load.in_flight(), 0);
+        };
+        tasks.run_until(test).await;
+        assert_eq!(shard.stats.panics.load(Relaxed), 1, "no more than it was");
     }
 }

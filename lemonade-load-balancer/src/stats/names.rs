@@ -12,6 +12,10 @@ pub const CONNECTIONS: &str = "lemonade_connections";
 pub const CONNECTIONS_TOTAL: &str = "lemonade_connections_total";
 /// Client connections turned away at `max_connections`.
 pub const CONNECTIONS_TURNED_AWAY: &str = "lemonade_connections_turned_away_total";
+/// Client connections turned away at `max_connections_per_client`.
+pub const CONNECTIONS_OVER_CLIENT_LIMIT: &str = "lemonade_connections_over_client_limit_total";
+/// Tasks, of a connection most often, that ended because the program has a fault.
+pub const PANICS: &str = "lemonade_panics_total";
 /// Answers of a backend, by status class.
 pub const BACKEND_REQUESTS: &str = "lemonade_backend_requests_total";
 /// From the request's sending to the first byte of the backend's answer.

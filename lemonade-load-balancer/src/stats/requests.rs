@@ -25,6 +25,10 @@ pub(crate) struct RequestStats {
     pub(crate) retries_refused: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
+    /// Turned away because their client has too many.
+    pub(crate) over_client_limit: AtomicU64,
+    /// Tasks that ended in a panic: most often a connection's.
+    pub(crate) panics: AtomicU64,
 }
 
 impl RequestStats {

@@ -1,8 +1,17 @@
 //! Too many at once, or too much of one.
 
-use crate::balancer::{Balancer, GET, balancer, balancer_with};
+use crate::balancer::{Balancer, GET, balancer, balancer_of_file, balancer_with};
+use crate::reload::{folder, write};
+use lemonade_load_balancer::config::WhenFull;
 use lemonade_test::{Client, Origin, PATIENCE};
+use std::future::pending;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+
+/// Who gets no answer for so long is kept waiting.
+const KEPT_WAITING: Duration = Duration::from_millis(150);
 
 async fn of_two(origin: &Origin) -> (Balancer, Vec<Client>) {
     let balancer = balancer_with(&[origin], |config| config.limits.max_connections = 2);
@@ -104,4 +113,175 @@ async fn endless_first_line_is_cut_off() {
     assert_eq!(client.answer().await.status(), 414);
     assert!(client.rest().await.is_empty());
     assert_eq!(balancer.get("/").await.status(), 200);
+}
+
+/// A client whose address is `from`, on the loopback network.
+async fn client_from(from: [u8; 4], server: SocketAddr) -> Client {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    Client::over(socket.connect(server).await.unwrap())
+}
+
+#[tokio::test]
+async fn client_with_too_many_connections_is_429_and_others_are_not() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.limits.max_connections_per_client = Some(2);
+    });
+    let server = balancer.app.listen();
+    let greedy = [127, 0, 0, 2];
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut client = client_from(greedy, server).await;
+        assert_eq!(client.get("/").await.status(), 200);
+        kept.push(client);
+    }
+    for _ in 0..20 {
+        let mut client = client_from(greedy, server).await;
+        let answer = client.ask(GET).await;
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.field("retry-after"), Some("1"));
+        assert_eq!(answer.field("connection"), Some("close"));
+        client.closed().await;
+        assert_eq!(balancer.get("/").await.status(), 200, "another client");
+    }
+    let series = "lemonade_connections_over_client_limit_total";
+    balancer.metric_reaches(series, 20.0).await;
+    drop(kept.pop());
+    let begun = Instant::now();
+    while client_from(greedy, server).await.get("/").await.status() != 200 {
+        assert!(begun.elapsed() < PATIENCE, "the place is lost");
+    }
+    drop(kept);
+    balancer.metric_reaches("lemonade_connections", 0.0).await;
+}
+
+/// Full, with two connections; others wait.
+async fn full(origin: &Origin) -> (Balancer, Vec<Client>) {
+    let balancer = balancer_with(&[origin], |config| {
+        config.limits.max_connections = 2;
+        config.limits.when_full = WhenFull::Wait;
+    });
+    let mut inside = Vec::new();
+    for _ in 0..2 {
+        let mut client = balancer.client().await;
+        assert_eq!(client.get("/").await.status(), 200);
+        inside.push(client);
+    }
+    (balancer, inside)
+}
+
+/// Clients that have asked and get no answer.
+async fn kept_waiting(balancer: &Balancer, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = balancer.client().await;
+        client.send(GET).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        let answer = timeout(KEPT_WAITING / 10, client.try_answer()).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    clients
+}
+
+#[tokio::test]
+async fn whoever_waits_comes_in_when_another_leaves() {
+    let origin = Origin::named("a").await;
+    let (balancer, mut inside) = full(&origin).await;
+    // On both shards, most probably, so that one has to wake the other.
+    let mut waiting = kept_waiting(&balancer, 20).await;
+    assert_eq!(origin.requests().len(), 2);
+    let mut served = 0;
+    while !waiting.is_empty() {
+        drop(inside.pop());
+        let begun = Instant::now();
+        let place = loop {
+            assert!(begun.elapsed() < PATIENCE, "{served} served, and no more");
+            let mut answered = None;
+            for (place, client) in waiting.iter_mut().enumerate() {
+                if let Ok(answer) = timeout(Duration::from_millis(2), client.try_answer()).await {
+                    assert_eq!(answer.expect("an answer").text(), "a");
+                    answered = Some(place);
+                    break;
+                }
+            }
+            if let Some(place) = answered {
+                break place;
+            }
+        };
+        inside.push(waiting.remove(place));
+        served += 1;
+        // Never more inside than there may be.
+        assert!(balancer.metric("lemonade_connections").await <= 2.0);
+        assert_eq!(origin.requests().len(), served + 2);
+    }
+    let away = "lemonade_connections_turned_away_total";
+    assert_eq!(balancer.metric(away).await, 0.0, "nobody was turned away");
+}
+
+#[tokio::test]
+async fn whoever_waits_comes_in_when_the_limit_is_raised() {
+    let origin = Origin::named("a").await;
+    let file = |limit: u32| {
+        format!(
+            "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nhealth: off\nruntime: {{ shards: 2 }}\n\
+             limits: {{ max_connections: {limit}, when_full: wait }}\nbackends: [\"{}\"]\n",
+            origin.address()
+        )
+    };
+    let (_folder, path) = folder(&file(1));
+    let balancer = balancer_of_file(&path);
+    let mut inside = balancer.client().await;
+    assert_eq!(inside.get("/").await.status(), 200);
+    let mut waiting = kept_waiting(&balancer, 4).await;
+    write(&path, &file(5));
+    balancer.app.operator().reload().await.unwrap();
+    for client in &mut waiting {
+        assert_eq!(client.answer().await.status(), 200);
+    }
+    assert_eq!(inside.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_served_when_another_process_takes_over() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.limits.max_connections = 1;
+        config.limits.when_full = WhenFull::Wait;
+        config.runtime.shards = 1;
+    });
+    let mut inside = balancer.client().await;
+    assert_eq!(inside.get("/").await.status(), 200);
+    // In nobody's queue any more, so no other process can serve it.
+    let mut waiting = kept_waiting(&balancer, 1).await.remove(0);
+    let left = tokio::spawn(balancer.app.step_down(pending()));
+    assert_eq!(waiting.answer().await.status(), 200);
+    inside.closed().await;
+    drop((waiting, inside));
+    assert!(left.await.unwrap(), "in time");
+}
+
+#[tokio::test]
+async fn drain_answers_everyone_who_still_waits() {
+    let origin = Origin::named("a").await;
+    let (balancer, mut inside) = full(&origin).await;
+    let waiting = kept_waiting(&balancer, 10).await;
+    let drained = tokio::spawn(balancer.app.shut_down(pending()));
+    let mut statuses = Vec::new();
+    for mut client in waiting {
+        let answer = client.try_answer().await.expect("an answer, not a reset");
+        assert_eq!(answer.field("connection"), Some("close"));
+        statuses.push(answer.status());
+    }
+    assert!(
+        statuses.iter().all(|status| [200, 503].contains(status)),
+        "{statuses:?}"
+    );
+    for client in &mut inside {
+        client.closed().await;
+    }
+    drop(inside);
+    assert!(drained.await.unwrap(), "in time");
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod apart;
 mod backpressure;
 mod balancer;
 mod bodies;
@@ -17,6 +18,7 @@ mod headers;
 mod health;
 mod hedging;
 mod hops;
+mod hostile;
 mod interim;
 mod limits;
 mod moves;

@@ -242,3 +242,116 @@ async fn request_that_waits_for_its_turn_is_not_idle() {
     gate.open();
     assert_eq!(client.answer().await.text(), "late");
 }
+
+/// Sends an endless answer as fast as it is taken.
+async fn endless() -> Origin {
+    Origin::start(async |mut connection: Connection| {
+        if connection.request().await.is_ok() {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+            connection.send(head).await;
+            while connection.send(vec![b'x'; 1 << 20]).await {}
+        }
+    })
+    .await
+}
+
+/// Reads `piece` bytes now and again until `long` has passed; whether it was let.
+async fn reads_slowly(client: &mut Client, piece: usize, long: Duration) -> bool {
+    let begun = Instant::now();
+    let mut room = vec![0; piece];
+    while begun.elapsed() < long {
+        if client.stream().read_exact(&mut room).await.is_err() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    true
+}
+
+#[tokio::test]
+async fn client_that_takes_its_answer_too_slowly_is_reset() {
+    let origin = endless().await;
+    // Larger than the steps in which the kernel tells that a buffer empties.
+    const PIECE: usize = 2 << 20;
+    for (min_rate, let_be) in [(10 << 30, false), (0, true)] {
+        let balancer = balancer_with(&[&origin], |config| {
+            config.timeouts.idle = SHORT;
+            config.limits.min_rate = min_rate;
+        });
+        let mut client = balancer.client().await;
+        client.send(GET).await;
+        let long = if let_be { 5 * SHORT } else { PATIENCE };
+        let let_through = reads_slowly(&mut client, PIECE, long).await;
+        assert_eq!(let_through, let_be, "{min_rate} bytes a second");
+        drop(client);
+        until("the backend is let go", || origin.open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn client_that_takes_nothing_is_reset() {
+    let origin = endless().await;
+    let balancer = balancer_with(&[&origin], |config| config.timeouts.idle = SHORT);
+    let mut client = balancer.client().await;
+    client.send(GET).await;
+    until("an answer has begun", || origin.open() == 1).await;
+    until("the backend is let go", || origin.open() == 0).await;
+    until("nothing is in flight", || balancer.in_flight(0) == 0).await;
+    let mut room = vec![0; 1 << 20];
+    let end = loop {
+        match client.stream().read(&mut room).await {
+            Ok(count) if count > 0 => {}
+            end => break end,
+        }
+    };
+    assert!(
+        end.is_err(),
+        "a broken answer must not end like a whole one"
+    );
+}
+
+#[tokio::test]
+async fn slow_backend_is_no_slow_client() {
+    let origin = Origin::start(async |mut connection: Connection| {
+        if connection.request().await.is_ok() {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+            connection.send(head).await;
+            while connection.send("x").await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    })
+    .await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.timeouts.idle = SHORT;
+        config.limits.min_rate = 1 << 30;
+    });
+    let mut client = balancer.client().await;
+    client.send(GET).await;
+    client.head().await;
+    assert!(reads_slowly(&mut client, 1, 5 * SHORT).await);
+}
+
+#[tokio::test]
+async fn body_that_trickles_is_408() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.timeouts.idle = SHORT;
+        config.limits.min_rate = 10_000;
+    });
+    let mut client = balancer.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n")
+        .await;
+    let begun = Instant::now();
+    let answer = loop {
+        client.send("x").await;
+        match timeout(Duration::from_millis(10), client.try_answer()).await {
+            Ok(answer) => break answer,
+            Err(_) => assert!(begun.elapsed() < PATIENCE, "trickling helps"),
+        }
+    };
+    assert_eq!(answer.expect("an answer, not a reset").status(), 408);
+    assert!(begun.elapsed() >= SHORT, "never early");
+    until("the backend is let go", || origin.open() == 0).await;
+}

@@ -209,3 +209,43 @@ async fn upgrade_that_is_required_is_said_with_its_option() {
         ["upgrade", "close"]
     );
 }
+
+/// Whether the kernel has a keep-alive timer on each connection to `server`, as proc(5) shows it.
+fn keep_alive_timers(server: std::net::SocketAddr) -> Vec<bool> {
+    let remote = format!("0100007F:{:04X}", server.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row[2] == remote && row[3] == "01");
+    ours.map(|row| row[5].starts_with("02:")).collect()
+}
+
+#[tokio::test]
+async fn tunnel_finds_out_about_a_backend_that_lost_its_network() {
+    let origin = Origin::start(async |mut connection: Connection| {
+        while let Ok(request) = connection.request().await {
+            match request.has("upgrade") {
+                true => drop(connection.send(SWITCHED).await),
+                false => drop(connection.send(crate::balancer::ok("a")).await),
+            }
+        }
+    })
+    .await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client.get("/").await;
+    assert_eq!(
+        keep_alive_timers(origin.address()),
+        [false],
+        "a kept connection"
+    );
+    client
+        .send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(client.head().await.status(), 101);
+    until("it is watched", || {
+        keep_alive_timers(origin.address()) == [true]
+    })
+    .await;
+}

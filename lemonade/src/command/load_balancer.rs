@@ -8,6 +8,7 @@ use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::config::{Inputs, Overrides};
 use lemonade_load_balancer::control::{self, Errand};
+use lemonade_load_balancer::descriptors;
 use sd_notify::NotifyState;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub(crate) fn run(mut options: cli::LoadBalancer) -> Result<(), Failure> {
         inherited: std::mem::take(&mut legacy.inherited),
         handover: legacy.handover.take(),
     };
+    if let Err(error) = descriptors::raise_limit() {
+        warn!(%error, "the limit on open files stays as it is");
+    }
     let runtime = super::runtime()?;
     let served = runtime.block_on(serve(start, &program, legacy));
     // A name that is being looked up is nothing to wait for.

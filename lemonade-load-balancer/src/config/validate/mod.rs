@@ -7,10 +7,10 @@ mod health;
 mod reliability;
 
 use super::overrides::Overrides;
-use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat};
+use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawWhenFull};
 use super::{
     AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, IN_FLIGHT, Network, Secret,
-    Source, Timeouts, WEIGHTS,
+    Source, Timeouts, WEIGHTS, WhenFull,
 };
 use crate::backend::BackendId;
 use crate::http1;
@@ -299,6 +299,23 @@ impl Check<'_> {
             limits.max_connections =
                 self.within(path, Some(count), 1..=10_000_000, limits.max_connections);
         }
+        limits.max_connections_per_client = match raw.max_connections_per_client {
+            Some(Switch::Set(count)) => {
+                let path = "limits.max_connections_per_client";
+                Some(self.within(path, Some(count), 1..=10_000_000, 1))
+            }
+            Some(Switch::Off | Switch::On) | None => None,
+        };
+        limits.when_full = match raw.when_full {
+            Some(RawWhenFull::Wait) => WhenFull::Wait,
+            Some(RawWhenFull::Shed) | None => WhenFull::Shed,
+        };
+        let rate = match raw.min_rate {
+            Some(Switch::Off) => Some(0),
+            Some(Switch::Set(rate)) => Some(rate.as_u64()),
+            Some(Switch::On) | None => None,
+        };
+        limits.min_rate = self.within("limits.min_rate", rate, 0..=1 << 20, limits.min_rate);
         let bytes = raw.header_bytes.map(|size| size.as_usize());
         limits.header_bytes = self.within(
             "limits.header_bytes",

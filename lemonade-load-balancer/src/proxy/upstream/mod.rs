@@ -120,9 +120,9 @@ impl Upstream {
             .retain_mut(|kept| kept.until > now && is_quiet(&mut kept.stream));
     }
 
-    /// Closes all idle connections: the backend is gone.
-    pub(crate) fn clear(&self) {
-        self.idle.borrow_mut().clear();
+    /// Closes all idle connections, because the backend is gone or descriptors are; returns how many there were.
+    pub(crate) fn clear(&self) -> usize {
+        self.idle.borrow_mut().drain(..).count()
     }
 }
 
