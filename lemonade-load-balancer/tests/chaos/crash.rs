@@ -1,0 +1,39 @@
+//! Backends that are killed, and that were never there.
+
+use crate::backend::Behaviour;
+use crate::report::Row;
+use crate::stage::Stage;
+use std::time::Duration;
+
+/// One of four is killed, with requests under way, and comes back.
+pub(crate) async fn one() -> Row {
+    let mut stage = Stage::set("crash").await;
+    stage.strike(&[0], Behaviour::Gone);
+    stage.ejects(&[0], Duration::from_secs(1)).await;
+    stage.heal(&[0], Duration::from_secs(4)).await;
+    let others = stage.bound_of_others(None);
+    stage.bounds(others, 0).await
+}
+
+/// All but one are killed at once.
+pub(crate) async fn all_but_one() -> Row {
+    let mut stage = Stage::set("crash of three in four").await;
+    stage.strike(&[0, 1, 2], Behaviour::Gone);
+    stage.ejects(&[0, 1, 2], Duration::from_secs(1)).await;
+    stage.heal(&[0, 1, 2], Duration::from_secs(4)).await;
+    let others = stage.bound_of_others(None);
+    stage.bounds(others, 0).await
+}
+
+/// Killed in the middle of answers: those whose head was passed on can only be cut off.
+pub(crate) async fn midway() -> Row {
+    let mut stage = Stage::set("crash in the middle of answers").await;
+    let streaming = Behaviour::Stream(Duration::from_millis(40));
+    stage.strike(&[0], streaming);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stage.strike(&[0], Behaviour::Gone);
+    stage.ejects(&[0], Duration::from_secs(1)).await;
+    stage.heal(&[0], Duration::from_secs(4)).await;
+    let in_flight = stage.in_flight_at_fault();
+    stage.bounds(in_flight, in_flight).await
+}

@@ -1,0 +1,32 @@
+//! Backends that answer late.
+
+use crate::backend::{Behaviour, USUAL};
+use crate::report::Row;
+use crate::stage::Stage;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Ten times slower than the others is no reason to fail anybody.
+pub(crate) async fn ten_times() -> Row {
+    let mut stage = Stage::set("ten times slower").await;
+    stage.strike(&[0], Behaviour::Slow(10 * USUAL));
+    stage.endure(&[0]).await;
+    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.bounds(0, 0).await
+}
+
+/// It is killed, and comes back with nothing in its caches: a hundred times slower for its first seconds.
+pub(crate) async fn cold_return() -> Row {
+    let mut stage = Stage::set("cold return").await;
+    stage.strike(&[0], Behaviour::Gone);
+    stage.ejects(&[0], Duration::from_secs(1)).await;
+    let returned = Instant::now();
+    stage.backends[0].behave(Behaviour::Slow(100 * USUAL));
+    sleep(Duration::from_secs(2)).await;
+    stage.backends[0].behave(Behaviour::Answer);
+    stage
+        .comes_back(&[0], returned, Duration::from_secs(6))
+        .await;
+    let others = stage.bound_of_others(None);
+    stage.bounds(others, 0).await
+}
