@@ -1,7 +1,8 @@
 //! Backends that answer, and wrongly: reset connections, garbage, errors.
 
 use crate::backend::Behaviour;
-use crate::report::Row;
+use crate::load::{posts_a_second, requests_a_second};
+use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
 
@@ -14,9 +15,27 @@ pub(crate) async fn garbage() -> Row {
     broken("garbage", Behaviour::Garbage).await
 }
 
-/// It fails fast, so it is the least busy and the fastest of all: it must not attract traffic.
+/// It fails fast, so it is the least busy and the fastest of all: it must not attract traffic. A 500 is an answer, which is
+/// not asked for again unless the configuration says so.
 pub(crate) async fn fail_fast() -> Row {
-    broken("fail fast (500)", Behaviour::Fail).await
+    let mut stage = Stage::set("fail fast (500)").await;
+    stage.strike(&[0], Behaviour::Fail);
+    stage.ejects(&[0], Duration::from_secs(1)).await;
+    stage.heal(&[0], Duration::from_secs(4)).await;
+    let (all, others) = (requests_a_second(), posts_a_second());
+    let most = Bounds {
+        idempotent: stage.exposed(0.25, all - others),
+        others: stage.exposed(0.25, others),
+        cut: 0,
+    };
+    stage.bounds(most).await
+}
+
+/// The same where the configuration says so.
+pub(crate) async fn fail_fast_retried() -> Row {
+    let lines = "retries: { on: [connect_failure, reset, timeout, 500, 502, 503] }\n";
+    let stage = Stage::with("fail fast (500, retried)", 4, lines).await;
+    spoil(stage, Behaviour::Fail).await
 }
 
 /// It says that it is too busy, and when to come again.
@@ -25,12 +44,20 @@ pub(crate) async fn busy() -> Row {
 }
 
 async fn broken(fault: &str, behaviour: Behaviour) -> Row {
-    let mut stage = Stage::set(fault).await;
+    spoil(Stage::set(fault).await, behaviour).await
+}
+
+async fn spoil(mut stage: Stage, behaviour: Behaviour) -> Row {
     stage.strike(&[0], behaviour);
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
-    let others = stage.bound_of_others(Some(0.25));
-    stage.bounds(others, 0).await
+    let others = stage.exposed(0.25, posts_a_second());
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }
 
 /// Every answer is reset half way. What was passed on can only be cut off; so as many are as it takes to see it, which is no
@@ -40,7 +67,11 @@ pub(crate) async fn reset_midway() -> Row {
     stage.strike(&[0], Behaviour::ResetMidway);
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
-    // Of every kind of request, where the bound counts one in five.
-    let cut = 5 * stage.bound_of_others(Some(0.25));
-    stage.bounds(0, cut).await
+    let cut = stage.exposed(0.25, requests_a_second());
+    stage
+        .bounds(Bounds {
+            cut,
+            ..Bounds::default()
+        })
+        .await
 }

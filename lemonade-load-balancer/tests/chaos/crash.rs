@@ -1,7 +1,7 @@
 //! Backends that are killed, and that were never there.
 
 use crate::backend::Behaviour;
-use crate::report::Row;
+use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
 
@@ -11,8 +11,13 @@ pub(crate) async fn one() -> Row {
     stage.strike(&[0], Behaviour::Gone);
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
-    let others = stage.bound_of_others(None);
-    stage.bounds(others, 0).await
+    let others = stage.in_flight_at_fault();
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }
 
 /// All but one are killed at once.
@@ -21,8 +26,13 @@ pub(crate) async fn all_but_one() -> Row {
     stage.strike(&[0, 1, 2], Behaviour::Gone);
     stage.ejects(&[0, 1, 2], Duration::from_secs(1)).await;
     stage.heal(&[0, 1, 2], Duration::from_secs(4)).await;
-    let others = stage.bound_of_others(None);
-    stage.bounds(others, 0).await
+    let others = stage.in_flight_at_fault();
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }
 
 /// Killed in the middle of answers: those whose head was passed on can only be cut off.
@@ -35,5 +45,11 @@ pub(crate) async fn midway() -> Row {
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
     let in_flight = stage.in_flight_at_fault();
-    stage.bounds(in_flight, in_flight).await
+    stage
+        .bounds(Bounds {
+            others: in_flight,
+            cut: in_flight,
+            ..Bounds::default()
+        })
+        .await
 }

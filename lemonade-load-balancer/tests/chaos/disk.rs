@@ -1,6 +1,6 @@
 //! A disk that is full.
 
-use crate::report::Row;
+use crate::report::{Bounds, Row};
 use crate::stage::{Stage, fault_lasts};
 use crate::warnings;
 use tokio::time::sleep;
@@ -14,5 +14,5 @@ pub(crate) async fn of_logs() -> Row {
     stage.check(warned == 1, || format!("{warned} warnings, not one"));
     let dropped = stage.metric("lemonade_access_log_dropped_total").await;
     stage.check(dropped > 0.0, || "no dropped line is counted".to_owned());
-    stage.bounds(0, 0).await
+    stage.bounds(Bounds::default()).await
 }

@@ -1,7 +1,8 @@
 //! A backend that is well every other moment.
 
 use crate::backend::Behaviour;
-use crate::report::Row;
+use crate::load::posts_a_second;
+use crate::report::{Bounds, Row};
 use crate::stage::{Stage, fault_lasts};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -31,6 +32,11 @@ async fn flap(fault: &str, behaviour: Behaviour) -> Row {
     }
     stage.heal(&[0], Duration::from_secs(4)).await;
     // Whether it is out is a matter of the moment, so the bound supposes that it never is: half of its time it fails.
-    let others = in_flight + stage.bound_of_others(Some(0.25)) / 2;
-    stage.bounds(others, 0).await
+    let others = in_flight + stage.exposed(0.25, posts_a_second()) / 2;
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }

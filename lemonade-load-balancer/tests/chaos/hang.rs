@@ -1,7 +1,8 @@
 //! Backends that are there and do not answer.
 
 use crate::backend::Behaviour;
-use crate::report::Row;
+use crate::load::posts_a_second;
+use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ async fn hang(fault: &str, behaviour: Behaviour) -> Row {
     stage.strike(&[0], behaviour);
     stage.ejects(&[0], Duration::from_secs(2)).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
-    let others = stage.bound_of_others(Some(0.25));
-    stage.bounds(others, 0).await
+    let others = stage.exposed(0.25, posts_a_second());
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }

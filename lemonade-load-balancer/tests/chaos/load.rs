@@ -19,9 +19,14 @@ const POST_EVERY: u64 = 5;
 /// Longer than the balancer lets any request wait.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// `POST`s a second, of all clients.
+/// Of all clients.
+pub(crate) fn requests_a_second() -> f64 {
+    CLIENTS as f64 / EVERY.as_secs_f64()
+}
+
+/// Of these, those that must not be sent twice.
 pub(crate) fn posts_a_second() -> f64 {
-    CLIENTS as f64 / EVERY.as_secs_f64() / POST_EVERY as f64
+    requests_a_second() / POST_EVERY as f64
 }
 
 /// A request that did not end well.

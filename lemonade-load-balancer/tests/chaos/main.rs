@@ -37,7 +37,7 @@ use tokio::runtime::{Builder, LocalOptions};
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 17] = [
+const SCENARIOS: [Scenario; 18] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
     ("crash_midway", || Box::pin(crash::midway())),
@@ -47,6 +47,10 @@ const SCENARIOS: [Scenario; 17] = [
     ("reset_midway", || Box::pin(broken::reset_midway())),
     ("garbage", || Box::pin(broken::garbage())),
     ("fail_fast", || Box::pin(broken::fail_fast())),
+    (
+        "fail_fast_retried",
+        || Box::pin(broken::fail_fast_retried()),
+    ),
     ("busy", || Box::pin(broken::busy())),
     ("flap_resetting", || Box::pin(flap::resetting())),
     ("flap_crashing", || Box::pin(flap::crashing())),

@@ -23,5 +23,5 @@ pub(crate) async fn all() -> Row {
         format!("the first request was served {first:?} after the return, not within {SOON:?}")
     });
     tokio::time::sleep(CALM_AGAIN).await;
-    stage.bounds_since(returned + CALM_AGAIN).await
+    stage.well_since(returned + CALM_AGAIN).await
 }

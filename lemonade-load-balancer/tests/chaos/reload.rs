@@ -1,7 +1,7 @@
 //! Changes of configuration while backends fail.
 
 use crate::backend::Behaviour;
-use crate::report::Row;
+use crate::report::{Bounds, Row};
 use crate::stage::{Stage, fault_lasts};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -35,5 +35,10 @@ pub(crate) async fn storm() -> Row {
     stage.check(applied >= least, || {
         format!("{applied} reloads, not the {least} that make a storm")
     });
-    stage.bounds(in_flight, 0).await
+    stage
+        .bounds(Bounds {
+            others: in_flight,
+            ..Bounds::default()
+        })
+        .await
 }

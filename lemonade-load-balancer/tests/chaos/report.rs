@@ -10,14 +10,9 @@ use std::time::Duration;
 pub(crate) struct Row {
     pub(crate) fault: String,
     pub(crate) requests: u64,
-    /// Errors of requests that may be repeated.
-    pub(crate) idempotent: u64,
-    /// Errors of the others, and how many there may be.
-    pub(crate) others: u64,
-    pub(crate) most_others: u64,
-    /// Answers that broke off after their head, of both kinds.
-    pub(crate) cut: u64,
-    pub(crate) most_cut: u64,
+    pub(crate) errors: Bounds,
+    /// How many there may be.
+    pub(crate) most: Bounds,
     /// From the fault until every backend at fault was out.
     pub(crate) out: Option<Duration>,
     /// From its end until every one of them served again.
@@ -30,16 +25,24 @@ pub(crate) struct Row {
     pub(crate) broken: Vec<String>,
 }
 
+/// What clients see of a fault: how much of it there was, or may be.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Bounds {
+    /// Errors of requests that may be repeated.
+    pub(crate) idempotent: u64,
+    /// Errors of the others.
+    pub(crate) others: u64,
+    /// Answers to both that broke off after their head.
+    pub(crate) cut: u64,
+}
+
 impl Row {
     pub(crate) fn new(fault: &str) -> Self {
         Row {
             fault: fault.to_owned(),
             requests: 0,
-            idempotent: 0,
-            others: 0,
-            most_others: 0,
-            cut: 0,
-            most_cut: 0,
+            errors: Bounds::default(),
+            most: Bounds::default(),
             out: None,
             back: None,
             peak_rss: 0,
@@ -82,15 +85,18 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 fn errors(row: &Row) -> String {
-    let others = match row.most_others {
-        0 => row.others.to_string(),
-        most => format!("{} (≤ {most})", row.others),
+    let (errors, most) = (row.errors, row.most);
+    let bounded = |found: u64, most: u64| match most {
+        0 => found.to_string(),
+        most => format!("{found} (≤ {most})"),
     };
-    let cut = match (row.cut, row.most_cut) {
+    let cut = match (errors.cut, most.cut) {
         (0, 0) => String::new(),
-        (cut, most) => format!("; {cut} cut off (≤ {most})"),
+        (cut, most) => format!("; {} cut off", bounded(cut, most)),
     };
-    format!("{} / {others}{cut}", row.idempotent)
+    let idempotent = bounded(errors.idempotent, most.idempotent);
+    let others = bounded(errors.others, most.others);
+    format!("{idempotent} / {others}{cut}")
 }
 
 fn time(time: Option<Duration>) -> String {

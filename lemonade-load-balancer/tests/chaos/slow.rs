@@ -1,7 +1,7 @@
 //! Backends that answer late.
 
 use crate::backend::{Behaviour, USUAL};
-use crate::report::Row;
+use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -12,7 +12,7 @@ pub(crate) async fn ten_times() -> Row {
     stage.strike(&[0], Behaviour::Slow(10 * USUAL));
     stage.endure(&[0]).await;
     stage.heal(&[0], Duration::from_secs(4)).await;
-    stage.bounds(0, 0).await
+    stage.bounds(Bounds::default()).await
 }
 
 /// It is killed, and comes back with nothing in its caches: a hundred times slower for its first seconds.
@@ -27,6 +27,11 @@ pub(crate) async fn cold_return() -> Row {
     stage
         .comes_back(&[0], returned, Duration::from_secs(6))
         .await;
-    let others = stage.bound_of_others(None);
-    stage.bounds(others, 0).await
+    let others = stage.in_flight_at_fault();
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
 }
