@@ -113,12 +113,15 @@ impl App {
             drain: drain.clone(),
             connections: Arc::default(),
             access_log: access_log.clone(),
+            queue: Arc::default(),
+            retry_floor: Arc::default(),
             epoch,
         };
         let sources = Sources {
             published: published.clone(),
             shards: stats.clone(),
             connections: shared.connections.clone(),
+            queue: shared.queue.depth(),
             log_dropped: access_log.dropped(),
         };
 

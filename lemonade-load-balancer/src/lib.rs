@@ -18,12 +18,14 @@
 
 pub mod app;
 pub mod backend;
+pub mod concurrency;
 pub mod config;
 pub mod config_watch;
 pub mod control;
 pub mod discovery;
 pub mod drain;
 pub mod listen;
+pub mod outlier;
 pub mod snapshot;
 pub mod stats;
 pub mod strategy;

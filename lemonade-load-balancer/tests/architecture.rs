@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 9] = [
     &["snapshot"],
     &["listen"],
     &["config"],
-    &["strategy"],
+    &["concurrency", "outlier", "strategy"],
     &["backend"],
     &["drain", "http1", "log_file", "stats", "timestamp"],
 ];
@@ -234,7 +234,14 @@ fn pure_parts_read_no_clock_and_do_no_io() {
         "std::net::Tcp",
     ];
     refuse(
-        &["strategy", "backend", "http1", "stats"],
+        &[
+            "strategy",
+            "outlier",
+            "concurrency",
+            "backend",
+            "http1",
+            "stats",
+        ],
         &words,
         "a policy that is not pure",
     );

@@ -114,12 +114,11 @@ fn router(admin: Admin) -> Router {
 
 /// 200 while requests are welcome: not leaving, and some backend may be picked.
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    use crate::backend::State::{Degraded, Healthy};
     let pool = &admin.published.load().pool;
     let healthy = pool
         .backends()
         .iter()
-        .any(|backend| matches!(backend.state.get(), Healthy | Degraded));
+        .any(|backend| backend.state.get().is_usable());
     match (admin.drain.phase(), healthy) {
         (Phase::Running, true) => (StatusCode::OK, "ready\n"),
         (Phase::Running, false) => (StatusCode::SERVICE_UNAVAILABLE, "no healthy backend\n"),

@@ -49,6 +49,11 @@ impl Latency {
         (own * samples + mean * doubt) / (samples + doubt)
     }
 
+    /// The average in seconds, however old; zero if there never was a sample.
+    pub fn last_seconds(&self) -> f32 {
+        f32::from_bits(self.average.load(Relaxed))
+    }
+
     /// The average in seconds; `None` while there is no sample, or none of the last 10 s.
     pub fn seconds(&self, now: Duration) -> Option<f32> {
         if self.samples.load(Relaxed) == 0 {

@@ -4,19 +4,36 @@ use super::{Backend, Latency};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// What strategies read of a backend. A pair of cache lines of its own (adjacent lines are fetched together), so that one
-/// backend's traffic does not slow the reading of its neighbours.
-#[derive(Debug, Default)]
+/// No limit on the requests in flight.
+pub const UNLIMITED: u32 = u32::MAX;
+
+/// What strategies read of a backend, and what every request writes. A pair of cache lines of its own (adjacent lines are
+/// fetched together), so that one backend's traffic does not slow the reading of its neighbours.
+#[derive(Debug)]
 #[repr(align(128))]
 pub struct Load {
     in_flight: AtomicU32,
+    /// Requests that may be in flight at once.
+    limit: AtomicU32,
+    failures_in_a_row: AtomicU32,
     /// How long it takes to begin an answer.
     pub latency: Latency,
 }
 
+impl Default for Load {
+    fn default() -> Self {
+        Load {
+            in_flight: AtomicU32::new(0),
+            limit: AtomicU32::new(UNLIMITED),
+            failures_in_a_row: AtomicU32::new(0),
+            latency: Latency::default(),
+        }
+    }
+}
+
+// Relaxed throughout: counts are hints for picking and bounds; nothing is published through them.
 impl Load {
     /// Requests sent to the backend whose answer has not ended.
-    // Relaxed here and below: the count is a hint for picking; nothing is published through it.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
@@ -24,6 +41,47 @@ impl Load {
     /// For tests and simulations that set the stage.
     pub fn set_in_flight(&self, count: u32) {
         self.in_flight.store(count, Relaxed);
+    }
+
+    /// Requests that may be in flight at once; [`UNLIMITED`] if nobody said.
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Relaxed)
+    }
+
+    /// For the control task, and tests.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// Another request would exceed the limit.
+    pub fn is_full(&self) -> bool {
+        self.in_flight() >= self.limit()
+    }
+
+    /// Counts a request in if the limit allows; [`Self::leave`] counts it out.
+    pub fn try_enter(&self) -> bool {
+        let entered = self.in_flight.fetch_add(1, Relaxed) < self.limit();
+        if !entered {
+            self.leave();
+        }
+        entered
+    }
+
+    /// Counts a request out.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Notes a success: failures are no longer in a row. A shared line is written only if there were any.
+    pub fn succeeded(&self) {
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    /// Notes a failure; how many there are in a row now.
+    pub fn failed(&self) -> u32 {
+        self.failures_in_a_row.fetch_add(1, Relaxed) + 1
     }
 }
 
@@ -46,6 +104,30 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.load.in_flight.fetch_sub(1, Relaxed);
+        self.0.load.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_holds_and_is_given_back() {
+        let load = Load::default();
+        load.set_limit(2);
+        assert!(load.try_enter() && load.try_enter());
+        assert!(!load.try_enter());
+        assert_eq!(load.in_flight(), 2);
+        load.leave();
+        assert!(load.try_enter());
+    }
+
+    #[test]
+    fn success_ends_a_row_of_failures() {
+        let load = Load::default();
+        assert_eq!((load.failed(), load.failed()), (1, 2));
+        load.succeeded();
+        assert_eq!(load.failed(), 1);
     }
 }

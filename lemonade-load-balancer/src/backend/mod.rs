@@ -6,16 +6,24 @@
 
 mod latency;
 mod load;
+mod standing;
 mod state;
+mod trial;
 
 pub use latency::Latency;
-pub use load::{InFlight, Load};
+pub use load::{InFlight, Load, UNLIMITED};
+pub use standing::{Move, Standing, Terms, Verdict};
 pub use state::{State, StateCell};
+pub use trial::TrialSlot;
 
 use crate::stats::ShardStats;
 use lemonade_config::Address;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// All of a backend's weight counts.
+pub const FULL_SHARE: u32 = 100;
 
 /// A backend's identity: its address. Two entries with one address would be one server counted twice, so a configuration
 /// that has them is refused.
@@ -49,6 +57,14 @@ pub struct Backend {
     pub load: Load,
     /// Whether it may be picked, as last decided by the control task.
     pub state: StateCell,
+    /// How much of its weight counts now, in percent: less in a slow start, or while it is degraded.
+    share: AtomicU32,
+    /// Nobody can connect to it, as far as is known.
+    unreachable: AtomicBool,
+    /// Whether it takes a single request to show that it is well again.
+    pub trial: TrialSlot,
+    /// How often it was ejected.
+    pub ejections: AtomicU64,
     /// What each shard has counted; shard `n` writes only `stats[n]`.
     pub stats: Box<[ShardStats]>,
 }
@@ -60,8 +76,38 @@ impl Backend {
             id,
             load: Load::default(),
             state: StateCell::new(State::Starting),
+            share: AtomicU32::new(FULL_SHARE),
+            unreachable: AtomicBool::new(false),
+            trial: TrialSlot::default(),
+            ejections: AtomicU64::new(0),
             stats: (0..shards).map(|_| ShardStats::default()).collect(),
         })
+    }
+
+    /// How much of its weight counts now: 1 to 100 percent.
+    pub fn share(&self) -> u32 {
+        // Relaxed, here and below: read when a snapshot is built, by the task that wrote it.
+        self.share.load(Relaxed)
+    }
+
+    /// For the control task. Holds from the next snapshot on.
+    pub(crate) fn set_share(&self, percent: u32) {
+        self.share.store(percent.clamp(1, FULL_SHARE), Relaxed);
+    }
+
+    /// Nobody can connect to it, as far as is known: it is tried only when nobody else is left.
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Relaxed)
+    }
+
+    /// For the control task. Holds from the next snapshot on.
+    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+        self.unreachable.store(unreachable, Relaxed);
+    }
+
+    /// Sums one of the shards' counters.
+    pub fn sum(&self, of: impl Fn(&ShardStats) -> &AtomicU64) -> u64 {
+        self.stats.iter().map(|shard| of(shard).load(Relaxed)).sum()
     }
 
     /// Counts a request that was sent here as in flight until the guard drops, however the request ends.

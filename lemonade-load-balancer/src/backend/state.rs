@@ -12,26 +12,30 @@ pub enum State {
     Starting,
     /// Picked.
     Healthy,
-    /// Picked: its health checks time out, but it answers requests.
+    /// Picked, with a quarter of its weight: it answers requests, but its health checks time out.
     Degraded,
-    /// Health checks failed, or no connection could be made.
+    /// Its health checks failed.
     Unhealthy,
-    /// No longer configured: no new request, old ones finish.
+    /// Requests failed there, though its health checks may not. Single requests try it again after a while.
+    Ejected,
+    /// No longer configured, or an operator wants it so: no new request, old ones finish.
     Draining,
 }
 
 impl State {
-    const ALL: [State; 5] = [
+    /// Every state.
+    pub const ALL: [State; 6] = [
         State::Starting,
         State::Healthy,
         State::Degraded,
         State::Unhealthy,
+        State::Ejected,
         State::Draining,
     ];
 
-    /// Requests may be sent there.
-    pub fn may_be_picked(self) -> bool {
-        matches!(self, State::Starting | State::Healthy | State::Degraded)
+    /// It is known to be well enough for requests.
+    pub fn is_usable(self) -> bool {
+        matches!(self, State::Healthy | State::Degraded)
     }
 
     /// The name in the admin API, logs and metrics.
@@ -41,6 +45,7 @@ impl State {
             State::Healthy => "healthy",
             State::Degraded => "degraded",
             State::Unhealthy => "unhealthy",
+            State::Ejected => "ejected",
             State::Draining => "draining",
         }
     }
@@ -65,11 +70,8 @@ impl StateCell {
     /// The state as last decided.
     pub fn get(&self) -> State {
         // Acquire, with the Release below: who sees a state also sees what was recorded before it was decided.
-        let stored = self.0.load(Ordering::Acquire);
-        State::ALL
-            .into_iter()
-            .find(|state| *state as u8 == stored)
-            .unwrap_or(State::Starting)
+        let stored = usize::from(self.0.load(Ordering::Acquire));
+        State::ALL.get(stored).copied().unwrap_or(State::Starting)
     }
 
     /// For the control task only. Returns the state before.

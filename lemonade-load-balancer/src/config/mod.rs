@@ -30,7 +30,7 @@ pub use validate::{Loaded, admin, check, load};
 pub use view::view;
 
 use crate::backend::BackendId;
-use crate::strategy;
+use crate::{outlier, strategy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -54,8 +54,17 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How large each thing may be.
     pub limits: Limits,
-    /// Attempts beyond the first that a request may get on other backends. Default 2, 0 to 10.
-    pub retries: u32,
+    /// When a backend is ejected because requests fail there; `None` is `outlier: off`.
+    pub outlier: Option<outlier::Rules>,
+    /// How long a backend that comes back takes to reach its full share, where others are warm. Default 10 s, up to 1 h; zero
+    /// is `slow_start: off`.
+    pub slow_start: Duration,
+    /// The share of usable backends below which all are used. Default 50 %; 0 is `panic_threshold: off`.
+    pub panic_threshold: f64,
+    /// What is tried again on other backends.
+    pub retries: Retries,
+    /// When a second copy of a slow request is sent; `None` is `hedge: off`, the default.
+    pub hedge: Option<Hedge>,
     /// What is said about the client to the backend.
     pub headers: Headers,
     /// The admin API and `/metrics`; `None` is `admin: off`.
@@ -68,6 +77,9 @@ pub struct Config {
 
 /// More retries than this are no configuration.
 pub(crate) const MAX_RETRIES: u32 = 10;
+
+/// The requests at once that a backend may be limited to.
+pub(crate) const IN_FLIGHT: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
 /// The weights that a backend may have.
 pub(crate) const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
@@ -92,10 +104,64 @@ pub struct BackendConfig {
     pub name: String,
     /// Its share of the traffic under the weighted strategies, and its capacity under those that count. 1 to 65535, default 1.
     pub weight: u32,
+    /// When it is used.
+    pub tier: Tier,
+    /// Requests at once, 1 to 1,000,000; more wait. Default: that of `limits`.
+    pub max_in_flight: Option<u32>,
     /// Who named it.
     pub source: Source,
     /// An operator wants it to get no new request.
     pub drained: bool,
+}
+
+/// When a backend is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Always.
+    #[default]
+    Primary,
+    /// When too few primary backends are usable.
+    Backup,
+}
+
+/// What is tried again on other backends. Once bytes of a request were sent, only one that may be repeated is (RFC 9110
+/// 9.2.2), and only if all of it is still there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retries {
+    /// Attempts beyond the first that a request may get. Default 2, 0 to 10; 0 is `retries: off`.
+    pub attempts: u32,
+    /// What is tried again.
+    pub on: RetryOn,
+    /// The share of requests that may be retried over about 10 s. Default 20 %. Attempts after a failed connection are free:
+    /// no backend has seen the request, so trying elsewhere adds no load.
+    pub budget: f64,
+    /// Retries a second that are allowed whatever the budget says; 10 s of them may be saved up. Default 3, up to 100,000.
+    pub min_per_second: u32,
+    /// Also repeat requests that may do twice what they are to do once (POST, PATCH). Default off.
+    pub non_idempotent: bool,
+}
+
+/// What is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryOn {
+    /// No connection could be made.
+    pub connect_failure: bool,
+    /// The connection ended, or what came was no HTTP answer, before any of it was passed on.
+    pub reset: bool,
+    /// No answer began within `timeouts.response_header`.
+    pub timeout: bool,
+    /// Answers with one of these statuses. Default 502 and 503.
+    pub statuses: Vec<u16>,
+}
+
+/// When a second copy of a request is sent, to another backend: whoever answers first is heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedge {
+    /// How long the first copy has. 1 ms to 1 h.
+    pub after: Duration,
+    /// The share of requests that may be sent twice. Default 2 %.
+    pub budget: f64,
 }
 
 /// How long each thing may take. Deadlines fire up to 40 ms late.
@@ -115,6 +181,8 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// For an upgraded connection on which nothing moves. Default 1 h.
     pub tunnel: Duration,
+    /// For a request that waits for a backend with room. Default 1 s, a tenth of it while the queue never empties; then 503.
+    pub queue: Duration,
 }
 
 /// How large each thing may be.
@@ -128,6 +196,22 @@ pub struct Limits {
     pub header_fields: usize,
     /// Bytes of a request's target. Default 8 KiB; then 414.
     pub uri_bytes: usize,
+    /// Requests at once on each backend that says nothing else. Default: no limit.
+    pub max_in_flight: MaxInFlight,
+    /// Requests that may wait for a backend with room; one more is answered 503. Default 1000, up to 1,000,000.
+    pub max_queued: u32,
+}
+
+/// Requests at once on one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaxInFlight {
+    /// Any number.
+    #[default]
+    Unlimited,
+    /// So many. 1 to 1,000,000.
+    Fixed(u32),
+    /// As many as do not make it slower: found out while it runs.
+    Adaptive,
 }
 
 /// What is said about the client to the backend, and how far a client that says it itself is believed.
@@ -226,7 +310,11 @@ impl Default for Config {
             health: Some(HealthConfig::default()),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
-            retries: 2,
+            outlier: Some(outlier::Rules::default()),
+            slow_start: Duration::from_secs(10),
+            panic_threshold: 0.5,
+            retries: Retries::default(),
+            hedge: None,
             headers: Headers::default(),
             admin: Some(AdminConfig::default()),
             access_log: AccessLog {
@@ -235,6 +323,29 @@ impl Default for Config {
                 file: None,
             },
             runtime: Runtime::default(),
+        }
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries {
+            attempts: 2,
+            on: RetryOn::default(),
+            budget: 0.2,
+            min_per_second: 3,
+            non_idempotent: false,
+        }
+    }
+}
+
+impl Default for RetryOn {
+    fn default() -> Self {
+        RetryOn {
+            connect_failure: true,
+            reset: true,
+            timeout: true,
+            statuses: vec![502, 503],
         }
     }
 }
@@ -258,6 +369,7 @@ impl Default for Timeouts {
             total: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(4),
             tunnel: Duration::from_secs(3600),
+            queue: Duration::from_secs(1),
         }
     }
 }
@@ -269,6 +381,8 @@ impl Default for Limits {
             header_bytes: 32 << 10,
             header_fields: 100,
             uri_bytes: 8 << 10,
+            max_in_flight: MaxInFlight::Unlimited,
+            max_queued: 1000,
         }
     }
 }

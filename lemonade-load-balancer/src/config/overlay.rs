@@ -7,7 +7,7 @@
 use super::Source;
 use super::discovery::Discovery;
 use crate::backend::BackendId;
-use crate::config::{BackendConfig, Config};
+use crate::config::{BackendConfig, Config, Tier};
 use crate::strategy;
 use lemonade_config::{Address, Document, Environment, Fault, Faults};
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,8 @@ impl Overlay {
                 endpoint: added.endpoint,
                 name: added.name.clone(),
                 weight: added.weight,
+                tier: Tier::default(),
+                max_in_flight: None,
                 source: Source::Api,
                 drained: false,
             })
@@ -267,6 +269,8 @@ mod tests {
             endpoint: ([127, 0, 0, 1], port).into(),
             name: format!("w{port}"),
             weight,
+            tier: Tier::default(),
+            max_in_flight: None,
             source,
             drained: false,
         }

@@ -3,7 +3,7 @@
 //! A flag or variable has a name instead of a place, so its faults carry that.
 
 use super::validate::Check;
-use super::{AdminConfig, BackendConfig, Config, Secret, Source};
+use super::{AdminConfig, BackendConfig, Config, Secret, Source, Tier};
 use crate::backend::BackendId;
 use lemonade_config::{Address, Environment, Fault, ListenAddress};
 use std::fmt::Display;
@@ -151,6 +151,8 @@ impl Check<'_> {
                     id: BackendId::new(address),
                     endpoint,
                     weight: 1,
+                    tier: Tier::default(),
+                    max_in_flight: None,
                     source: source.clone(),
                     drained: false,
                 }),

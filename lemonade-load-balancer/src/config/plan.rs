@@ -1,7 +1,7 @@
 //! What a change of the configuration would do, told before it is done: who comes, who goes and with how many requests in
 //! flight, what moves, and what a running process cannot change.
 
-use super::{BackendConfig, Config, Source};
+use super::{BackendConfig, Config, Source, Tier};
 use crate::backend::BackendId;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -153,6 +153,16 @@ fn changes(from: &BackendConfig, to: &BackendConfig) -> Vec<String> {
     note("name", Moved::between(&from.name, &to.name));
     note("endpoint", Moved::between(from.endpoint, to.endpoint));
     note("source", Moved::between(&from.source, &to.source));
+    let tier = |backend: &BackendConfig| match backend.tier {
+        Tier::Primary => "primary",
+        Tier::Backup => "backup",
+    };
+    note("tier", Moved::between(tier(from), tier(to)));
+    let limit = |backend: &BackendConfig| match backend.max_in_flight {
+        Some(limit) => limit.to_string(),
+        None => "default".to_owned(),
+    };
+    note("max_in_flight", Moved::between(limit(from), limit(to)));
     match (from.drained, to.drained) {
         (false, true) => changes.push("drained".to_owned()),
         (true, false) => changes.push("enabled".to_owned()),
@@ -168,7 +178,14 @@ fn settings(from: &Config, to: &Config) -> Vec<&'static str> {
         ("health", from.health == to.health),
         ("timeouts", from.timeouts == to.timeouts),
         ("limits", from.limits == to.limits),
+        ("outlier", from.outlier == to.outlier),
+        ("slow_start", from.slow_start == to.slow_start),
+        (
+            "panic_threshold",
+            from.panic_threshold == to.panic_threshold,
+        ),
         ("retries", from.retries == to.retries),
+        ("hedge", from.hedge == to.hedge),
         ("headers", from.headers == to.headers),
         ("admin.token", token(from) == token(to)),
         ("access_log", from.access_log == to.access_log),
@@ -250,6 +267,8 @@ mod tests {
             endpoint: ([127, 0, 0, 1], *port).into(),
             name: format!("w{port}"),
             weight: 1,
+            tier: Tier::default(),
+            max_in_flight: None,
             source: Source::File,
             drained: false,
         });

@@ -4,6 +4,10 @@
 //! Unknown keys, wrong types and unreadable values are found by the loader while it decodes these types; what only the
 //! whole can tell is [`super::validate`]'s business.
 
+mod reliability;
+
+pub(super) use reliability::{RawHedge, RawOutlier, RawRetries};
+
 use crate::strategy;
 use lemonade_config::{
     Address, AddressError, ByteSize, ListenAddress, Located, OneOrMany, Percent, RawDuration,
@@ -38,6 +42,14 @@ pub(super) struct Raw {
     pub(super) limits: RawLimits,
     /// Attempts on other backends after one failed; `off` for none.
     pub(super) retries: Option<Switch<RawRetries>>,
+    /// A second copy of a slow request, to another backend: `off`, or a table.
+    pub(super) hedge: Option<Switch<RawHedge>>,
+    /// When a backend is ejected because requests fail there: `off`, or a table.
+    pub(super) outlier: Option<Switch<RawOutlier>>,
+    /// How long a backend that comes back takes to reach its full share, or `off`.
+    pub(super) slow_start: Option<Switch<RawDuration>>,
+    /// The share of usable backends below which all are used, or `off`.
+    pub(super) panic_threshold: Option<Switch<Percent>>,
     /// What backends are told about the client.
     pub(super) headers: RawHeaders,
     /// Peers whose own `X-Forwarded-*` are kept and added to: addresses or ranges.
@@ -60,13 +72,7 @@ pub(super) struct Raw {
     /// An older name for `health.timeout`; a bare number is seconds.
     pub(super) health_check_timeout: Option<RawDuration>,
 
-    // Parts of the conventions that later releases bring: read and checked, with a warning that they have no effect.
-    /// When a failing backend is ejected. No effect in this release.
-    pub(super) outlier: Option<Switch<RawOutlier>>,
-    /// How long a backend that comes back takes to reach its full share. No effect in this release.
-    pub(super) slow_start: Option<Switch<RawDuration>>,
-    /// The share of healthy backends below which all are used. No effect in this release.
-    pub(super) panic_threshold: Option<Switch<Percent>>,
+    // A part of the conventions that a later release brings: read and checked, with a warning that it has no effect.
     /// The adaptive engine. No effect in this release.
     pub(super) engine: Option<Switch<RawEngine>>,
 }
@@ -123,9 +129,9 @@ pub(super) struct RawBackend {
     pub(super) name: Option<String>,
     /// Its share under the weighted strategies, its capacity under those that count: 1 to 65535.
     pub(super) weight: Option<u32>,
-    /// `primary` or `backup`. No effect in this release.
+    /// `primary`, or `backup`: used when too few primary ones are usable.
     pub(super) tier: Option<RawTier>,
-    /// Requests at once. No effect in this release.
+    /// Requests at once, 1 to 1,000,000; more wait. That of `limits` if it is left out.
     pub(super) max_in_flight: Option<u32>,
 }
 
@@ -298,7 +304,7 @@ pub(super) struct RawTimeouts {
     pub(super) upstream_idle: Option<RawDuration>,
     /// For an upgraded connection on which nothing moves.
     pub(super) tunnel: Option<RawDuration>,
-    /// For a request that waits for a backend. No effect in this release.
+    /// For a request that waits for a backend with room.
     pub(super) queue: Option<RawDuration>,
 }
 
@@ -314,20 +320,10 @@ pub(super) struct RawLimits {
     pub(super) header_fields: Option<u32>,
     /// A request's target.
     pub(super) uri_bytes: Option<ByteSize>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub(super) struct RawRetries {
-    /// Attempts on other backends after the first failed.
-    pub(super) attempts: Option<u32>,
-    /// `connect_failure`, or statuses. No effect in this release.
-    pub(super) on: OneOrMany<RawId>,
-    /// The share of requests that may be retried. No effect in this release.
-    pub(super) budget: Option<Percent>,
-    /// Retries a second that are allowed whatever the budget says. No effect in this release.
-    pub(super) min_per_second: Option<u32>,
+    /// Requests at once on each backend: a number, `adaptive`, or `off`.
+    pub(super) max_in_flight: Option<RawId>,
+    /// Requests that may wait for a backend with room.
+    pub(super) max_queued: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -517,31 +513,6 @@ pub(super) struct RawMetrics {
     /// How often an older release sampled; here, metrics are summed when they are scraped.
     #[serde(rename = "interval")]
     _interval: Option<RawDuration>,
-}
-
-/// When a failing backend is ejected.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub(super) struct RawOutlier {
-    /// Failures in a row.
-    #[serde(rename = "consecutive")]
-    _consecutive: Option<u32>,
-    /// The share of failures within the window.
-    #[serde(rename = "failure_rate")]
-    _failure_rate: Option<Percent>,
-    /// How far back is looked.
-    #[serde(rename = "window")]
-    _window: Option<RawDuration>,
-    /// Fewer requests within the window say nothing.
-    #[serde(rename = "min_requests")]
-    _min_requests: Option<u32>,
-    /// For how long, the first time.
-    #[serde(rename = "eject")]
-    _eject: Option<RawDuration>,
-    /// The largest share of backends that may be ejected at once.
-    #[serde(rename = "max_ejected")]
-    _max_ejected: Option<Percent>,
 }
 
 /// The adaptive engine.

@@ -3,9 +3,10 @@
 //! Read back, it is the same configuration, but for secrets, which are left out.
 
 use super::{
-    AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig,
-    HttpProbe, Probe,
+    AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, HealthConfig, Hedge,
+    HttpProbe, MaxInFlight, Probe, Retries,
 };
+use crate::outlier::Rules;
 use lemonade_config::format_duration;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -26,14 +27,21 @@ pub fn view(config: &Config) -> Value {
             "total": duration(timeouts.total),
             "upstream_idle": duration(timeouts.upstream_idle),
             "tunnel": duration(timeouts.tunnel),
+            "queue": duration(timeouts.queue),
         },
         "limits": {
             "max_connections": config.limits.max_connections,
             "header_bytes": config.limits.header_bytes,
             "header_fields": config.limits.header_fields,
             "uri_bytes": config.limits.uri_bytes,
+            "max_in_flight": max_in_flight(config.limits.max_in_flight),
+            "max_queued": config.limits.max_queued,
         },
-        "retries": { "attempts": config.retries },
+        "outlier": config.outlier.as_ref().map_or(off(), outlier),
+        "slow_start": if config.slow_start.is_zero() { off() } else { duration(config.slow_start) },
+        "panic_threshold": if config.panic_threshold == 0.0 { off() } else { percent(config.panic_threshold) },
+        "retries": retries(&config.retries),
+        "hedge": config.hedge.as_ref().map_or(off(), hedge),
         "headers": { "forwarded": config.headers.forwarded },
         "admin": config.admin.as_ref().map_or(off(), admin),
         "access_log": access_log(config),
@@ -73,7 +81,70 @@ fn duration(duration: Duration) -> Value {
 }
 
 fn backend(backend: &BackendConfig) -> Value {
-    json!({ "address": backend.id.to_string(), "name": backend.name, "weight": backend.weight })
+    let mut view = json!({
+        "address": backend.id.to_string(),
+        "name": backend.name,
+        "weight": backend.weight,
+        "tier": backend.tier,
+    });
+    if let Some(limit) = backend.max_in_flight {
+        view["max_in_flight"] = limit.into();
+    }
+    view
+}
+
+fn max_in_flight(limit: MaxInFlight) -> Value {
+    match limit {
+        MaxInFlight::Unlimited => off(),
+        MaxInFlight::Fixed(limit) => limit.into(),
+        MaxInFlight::Adaptive => "adaptive".into(),
+    }
+}
+
+fn outlier(rules: &Rules) -> Value {
+    json!({
+        "consecutive": rules.consecutive,
+        "failure_rate": percent(rules.failure_rate),
+        "window": duration(rules.window),
+        "min_requests": rules.min_requests,
+        "eject": duration(rules.eject),
+        "max_eject": duration(rules.max_eject),
+        "max_ejected": percent(rules.max_ejected),
+    })
+}
+
+fn retries(retries: &Retries) -> Value {
+    if retries.attempts == 0 {
+        return off();
+    }
+    let words = [
+        ("connect_failure", retries.on.connect_failure),
+        ("reset", retries.on.reset),
+        ("timeout", retries.on.timeout),
+    ];
+    let words = words.iter().filter(|(_, on)| *on);
+    let words = words.map(|(word, _)| Value::from(*word));
+    let statuses = retries
+        .on
+        .statuses
+        .iter()
+        .map(|status| Value::from(*status));
+    json!({
+        "attempts": retries.attempts,
+        "on": words.chain(statuses).collect::<Vec<_>>(),
+        "budget": percent(retries.budget),
+        "min_per_second": retries.min_per_second,
+        "non_idempotent": retries.non_idempotent,
+    })
+}
+
+fn hedge(hedge: &Hedge) -> Value {
+    json!({ "after": duration(hedge.after), "budget": percent(hedge.budget) })
+}
+
+/// Multiplying by 100 may leave a trace in the last digit.
+fn percent(fraction: f64) -> Value {
+    format!("{}%", (fraction * 1e9).round() / 1e7).into()
 }
 
 fn health(health: &HealthConfig) -> Value {
@@ -135,8 +206,7 @@ fn access_log(config: &Config) -> Value {
         return off();
     }
     let mut view = json!({
-        // Multiplying by 100 may leave a trace in the last digit.
-        "sample": format!("{}%", (log.sample * 1e9).round() / 1e7),
+        "sample": percent(log.sample),
         "format": match log.format {
             AccessLogFormat::Json => "json",
             AccessLogFormat::Text => "text",
@@ -201,11 +271,14 @@ mod tests {
     fn view_of_everything_reads_back_to_the_same() {
         let text = r#"{
             "listen": "127.0.0.1:1", "strategy": "weighted",
-            "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7 }],
+            "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7, "tier": "backup", "max_in_flight": 9 }],
             "health": { "probe": "tcp", "interval": "3s", "timeout": "1500ms", "rise": 1, "fall": 9 },
-            "timeouts": { "connect": "1ms", "tunnel": "7d" },
-            "limits": { "max_connections": 5, "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
-            "retries": "off", "headers": { "forwarded": true, "host": "h" },
+            "timeouts": { "connect": "1ms", "tunnel": "7d", "queue": "2s" },
+            "outlier": { "consecutive": 7, "failure_rate": "33%", "window": "3s", "min_requests": 2, "eject": "1s", "max_eject": "1m", "max_ejected": "10%" },
+            "slow_start": "3s", "panic_threshold": "20%", "hedge": { "after": "25ms", "budget": "1%" },
+            "limits": { "max_in_flight": "adaptive", "max_queued": 3, "max_connections": 5, "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
+            "retries": { "attempts": 3, "on": ["reset", 500], "budget": "5%", "min_per_second": 0, "non_idempotent": true },
+            "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {
                 "sql": { "url": "sqlite:w.db", "table": "a.b", "column": "c", "poll": "1s" },
@@ -217,7 +290,10 @@ mod tests {
         }"#;
         let config = read(text);
         assert_eq!(read(&view(&config).to_string()), config);
-        let plain = read(r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off"}"#);
+        let plain = read(
+            r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off",
+                "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 }}"#,
+        );
         assert_eq!(read(&view(&plain).to_string()), plain);
     }
 

@@ -42,6 +42,16 @@ pub enum What {
         /// What brought it about.
         cause: String,
     },
+    /// The balancer began or ceased to use backends that are not usable, because too few are.
+    Panic {
+        /// `few_usable` or `none_reachable`; absent when it is over.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+        /// Backends that are usable.
+        usable: usize,
+        /// Backends that there are.
+        all: usize,
+    },
     /// A changed configuration is in force.
     Reloaded {
         /// The snapshot that it is in.

@@ -4,7 +4,7 @@
 //! One JSON document. A reader takes what it understands: an older or newer release may say less or more.
 
 use crate::backend::{Backend, BackendId, State};
-use crate::config::{BackendConfig, Overlay, Source};
+use crate::config::{BackendConfig, Overlay, Source, Tier};
 use lemonade_config::Address;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -52,7 +52,8 @@ impl Learned {
             healthy: match backend.state.get() {
                 State::Healthy | State::Degraded => Some(true),
                 State::Unhealthy => Some(false),
-                State::Starting | State::Draining => None,
+                // Who was ejected may have another chance.
+                State::Starting | State::Ejected | State::Draining => None,
             },
             latency_seconds: backend.load.latency.seconds(now),
         }
@@ -100,6 +101,8 @@ impl FoundBackend {
             endpoint: self.endpoint,
             name: self.name.clone(),
             weight: self.weight.max(1),
+            tier: Tier::default(),
+            max_in_flight: None,
             source,
             drained: false,
         })

@@ -9,6 +9,7 @@ mod events;
 mod handover;
 mod membership;
 mod operator;
+mod standings;
 mod task;
 
 pub use events::{Event, Events, What};
@@ -17,6 +18,7 @@ pub use membership::{Order, OrderError, find};
 pub use operator::{Errand, Keep, Operator, OperatorError, ReloadFailure};
 pub(crate) use task::Task;
 
+pub use crate::backend::Verdict;
 use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
 use crate::listen::{ListenError, Listeners, Role};
@@ -26,6 +28,7 @@ use crate::stats::names;
 use crate::strategy::Cursor;
 use dashmap::DashMap;
 use membership::Membership;
+use standings::Standings;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -44,11 +47,8 @@ pub(crate) enum Command {
         backend: BackendId,
         verdict: Verdict,
     },
-    /// A request could not connect to a backend.
-    ConnectFailed {
-        backend: Arc<Backend>,
-        error: String,
-    },
+    /// Requests met with something at a backend.
+    Met { backend: Arc<Backend>, what: Met },
     /// Run by this configuration from now on.
     Reload {
         config: Box<Config>,
@@ -107,18 +107,19 @@ pub(crate) enum Kept {
     InOverlay(Overlay),
 }
 
-/// What health checks think of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It answered as often as `rise` asks.
-    Up,
-    /// It failed as often as `fall` asks, because it did not answer in time; but it answers requests.
-    Slow,
-    /// It failed as often as `fall` asks.
-    Down {
-        /// No connection could be made.
-        unreachable: bool,
-    },
+/// What requests can meet with at a backend that concerns others.
+#[derive(Debug)]
+pub(crate) enum Met {
+    /// No connection could be made.
+    NoConnection(String),
+    /// So many failures in a row.
+    Failures(u32),
+    /// A trial was answered.
+    TrialPassed,
+    /// A trial failed, and why.
+    TrialFailed { unreachable: bool, error: String },
+    /// An answer, although nobody could reach it as far as was known.
+    Answer,
 }
 
 /// Why a configuration that can be read cannot be run by this process. Nothing was changed.
@@ -169,19 +170,11 @@ impl Handle {
         let _ = self.0.send(Command::Verdict { backend, verdict }).await;
     }
 
-    /// Reports that a request could not connect. Never waits: if the queue is full, the next failure reports again.
-    pub(crate) fn connect_failed(&self, backend: &Arc<Backend>, error: &dyn std::error::Error) {
-        if !backend.state.get().may_be_picked() {
-            return;
-        }
-        let cause = error
-            .source()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        let error = format!("{error}{cause}");
-        let _ = self.0.try_send(Command::ConnectFailed {
+    /// Reports what requests met with. Never waits: if the queue is full, the next time is soon.
+    pub(crate) fn met(&self, backend: &Arc<Backend>, what: Met) {
+        let _ = self.0.try_send(Command::Met {
             backend: backend.clone(),
-            error,
+            what,
         });
     }
 
@@ -312,22 +305,25 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     }
     let listening = setup.listeners.listening();
     let holding = membership.holding(&config, listening.proxy);
-    // Without health checks nothing else would bring back what was learned to be down.
-    let unchecked = config.health.is_none();
-    let members = task::members(&registry, &config, holding, unchecked);
+    let mut standings = Standings::default();
+    let now = setup.epoch.elapsed();
+    let members = task::members(&registry, &mut standings, &config, holding, now);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
+    standings.limit(&members, &config, now);
     let parts = Parts {
         members: Members::new(members),
         strategy_name: membership.strategy(&config),
         listening,
         sources: membership.statuses().into(),
         lapsed: Arc::default(),
+        trials: Box::default(),
         config,
     };
     let (publisher, published) = snapshot::channel(Snapshot::new(1, parts, &cursor));
     let events = Events::new();
     let task = Task::new(task::Owned {
         registry,
+        standings,
         membership,
         publisher,
         events: events.clone(),

@@ -3,12 +3,14 @@
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
-use super::{Command, Estate, Kept, Order, OrderError, Refused, Registry, Verdict};
-use crate::backend::{Backend, BackendId, State};
-use crate::config::{BackendConfig, Config, Initial, Overlay, Plan, Side, Source};
+use super::standings::Standings;
+use super::{Command, Estate, Kept, Met, Order, OrderError, Refused, Registry};
+use crate::backend::{Backend, BackendId, Move, State};
+use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
 use crate::log_file::{LogFile, Target};
-use crate::snapshot::{Member, Members, Parts, Publisher, Snapshot};
+use crate::outlier::Sign;
+use crate::snapshot::{Member, Members, Panic, Parts, Publisher, Snapshot};
 use crate::stats::names;
 use crate::strategy::Cursor;
 use std::collections::HashSet;
@@ -20,18 +22,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Without health checks, how long a backend that refused a connection is left alone before requests try it again. Each
-/// failed try costs that request one retry, never an error while another backend is left.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Entries of a source that are named when they are left out; a table of nonsense must not fill the log.
 const MOST_LEFT_OUT: usize = 50;
-/// How often the drained are let go and the refused are tried again.
+/// How often the drained are let go, and what requests met is looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
 /// Everything that only the task changes.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) registry: Registry,
+    pub(super) standings: Standings,
     pub(super) membership: Membership,
     pub(super) publisher: Publisher,
     pub(super) events: Events,
@@ -41,6 +41,15 @@ pub(super) struct Owned {
     pub(super) cursor: Arc<Cursor>,
     pub(super) epoch: std::time::Instant,
     pub(super) commands: mpsc::Receiver<Command>,
+}
+
+impl Owned {
+    /// Since the process began.
+    fn now(&self) -> Duration {
+        Instant::now()
+            .into_std()
+            .saturating_duration_since(self.epoch)
+    }
 }
 
 /// A removed backend whose last requests are still in flight.
@@ -58,40 +67,28 @@ struct Leaving {
 pub(crate) struct Task {
     own: Owned,
     leaving: Vec<Leaving>,
-    /// Backends to try again although no health check will say so, and when.
-    try_again: Vec<(Instant, BackendId)>,
 }
 
-/// The backends with their live state, new ones in the state they begin in. `unchecked`: there were health checks, and there
-/// are none any more that could bring a backend back.
+/// The backends with their live state, new ones in the state they begin in.
 pub(super) fn members(
     registry: &Registry,
+    standings: &mut Standings,
     config: &Config,
     holding: Vec<BackendConfig>,
-    unchecked: bool,
+    now: Duration,
 ) -> Arc<[Member]> {
-    let begin = match config.health.as_ref().map(|health| health.initial) {
-        Some(Initial::Checking) => State::Starting,
-        Some(Initial::Unhealthy) => State::Unhealthy,
-        Some(Initial::Healthy) | None => State::Healthy,
-    };
-    let member = |backend: BackendConfig| {
+    let mut member = |backend: BackendConfig| {
         let live = registry
             .entry(backend.id.clone())
             .or_insert_with(|| Backend::new(backend.id.clone(), config.runtime.shards))
             .clone();
-        match live.state.get() {
-            _ if backend.drained => drop(live.state.set(State::Draining)),
-            State::Starting | State::Draining => drop(live.state.set(begin)),
-            State::Unhealthy | State::Degraded if unchecked => drop(live.state.set(begin)),
-            _ => {}
-        }
+        standings.adopt(&live, backend.drained, config, now);
         Member {
             config: backend,
             live,
         }
     };
-    holding.into_iter().map(member).collect()
+    holding.into_iter().map(&mut member).collect()
 }
 
 impl Task {
@@ -99,7 +96,6 @@ impl Task {
         Task {
             own,
             leaving: Vec::new(),
-            try_again: Vec::new(),
         }
     }
 
@@ -120,8 +116,10 @@ impl Task {
     fn obey(&mut self, command: Command) {
         // Where an answer goes: if nobody waits any more, the change holds all the same.
         match command {
-            Command::Verdict { backend, verdict } => self.verdict(&backend, verdict),
-            Command::ConnectFailed { backend, error } => self.connect_failed(&backend, &error),
+            Command::Verdict { backend, verdict } => {
+                self.happened(&backend, Move::Probed(verdict), "health check");
+            }
+            Command::Met { backend, what } => self.met(&backend, what),
             Command::Reload { config, kept, done } => {
                 let _ = done.send(self.reload(*config, kept));
             }
@@ -161,41 +159,29 @@ impl Task {
         }
     }
 
-    fn verdict(&mut self, id: &BackendId, verdict: Verdict) {
-        let to = match verdict {
-            Verdict::Up => State::Healthy,
-            Verdict::Slow => State::Degraded,
-            Verdict::Down { .. } => State::Unhealthy,
-        };
+    /// Takes account of what happened to a backend, and publishes it if that matters.
+    fn happened(&mut self, id: &BackendId, what: Move, cause: &str) {
         let Some(backend) = self.own.registry.get(id).map(|entry| entry.clone()) else {
             return;
         };
-        // A probe that was under way when its backend was removed has nothing to say any more.
-        if backend.state.get() != State::Draining {
-            self.move_to(&backend, to, "health check");
-        }
-    }
-
-    fn connect_failed(&mut self, backend: &Arc<Backend>, error: &str) {
-        if !backend.state.get().may_be_picked() {
-            return;
-        }
-        self.move_to(backend, State::Unhealthy, error);
-        if self.own.publisher.load().config.health.is_none() {
-            self.try_again
-                .push((Instant::now() + TRY_AGAIN_AFTER, backend.id.clone()));
-        }
-    }
-
-    fn move_to(&mut self, backend: &Arc<Backend>, to: State, cause: &str) {
-        let from = backend.state.set(to);
-        if from == to {
-            return;
-        }
         let present = self.own.publisher.load();
-        let name = present.name_of(backend);
+        let was_unreachable = backend.is_unreachable();
+        let now = self.own.now();
+        let moved = self.own.standings.apply(id, what, &present.config, now);
+        if let Some((from, to)) = moved {
+            self.announce(&backend, from, to, cause);
+        }
+        if moved.is_some() || was_unreachable != backend.is_unreachable() {
+            self.publish(present.parts());
+        }
+    }
+
+    fn announce(&mut self, backend: &Backend, from: State, to: State, cause: &str) {
+        let name = self.own.publisher.load().name_of(backend);
         match to {
-            State::Unhealthy => tracing::warn!(backend = %name, %from, %to, cause, "state changed"),
+            State::Unhealthy | State::Ejected | State::Degraded => {
+                tracing::warn!(backend = %name, %from, %to, cause, "state changed");
+            }
             _ => tracing::info!(backend = %name, %from, %to, cause, "state changed"),
         }
         self.own.events.record(What::StateChanged {
@@ -204,9 +190,30 @@ impl Task {
             to,
             cause: cause.to_owned(),
         });
-        self.publish(present.parts());
-        if self.own.publisher.load().pool.is_empty() {
-            tracing::error!("no backend is healthy: requests are answered 503");
+    }
+
+    fn met(&mut self, backend: &Backend, met: Met) {
+        let id = &backend.id;
+        match met {
+            Met::NoConnection(error) => self.happened(id, Move::Unreachable, &error),
+            Met::Failures(count) => self.suspect(id, Sign::InARow(count)),
+            Met::TrialPassed => self.happened(id, Move::TrialPassed, "trials succeeded"),
+            Met::TrialFailed { unreachable, error } => {
+                tracing::debug!(backend = %id, error, "trial failed");
+                self.happened(id, Move::TrialFailed { unreachable }, &error);
+            }
+            Met::Answer => self.happened(id, Move::Answered, "it answered a request"),
+        }
+    }
+
+    /// Ejects a backend at which requests fail, unless too many are ejected already.
+    fn suspect(&mut self, id: &BackendId, sign: Sign) {
+        let config = self.own.publisher.load().config.clone();
+        let Some(rules) = &config.outlier else {
+            return;
+        };
+        if self.own.standings.may_eject(id, rules) {
+            self.happened(id, Move::Failing, &sign.to_string());
         }
     }
 
@@ -384,8 +391,11 @@ impl Task {
             Some(prepared) => prepared.listening(present.listening),
             None => present.listening,
         };
-        let unchecked = present.config.health.is_some() && config.health.is_none();
-        let members = members(&self.own.registry, config, holding, unchecked);
+        let now = self.own.now();
+        let standings = &mut self.own.standings;
+        let members = members(&self.own.registry, standings, config, holding, now);
+        standings.retain(&members);
+        standings.limit(&members, config, now);
         let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
         let until = Instant::now() + config.runtime.drain_timeout;
         for gone in present.members.iter() {
@@ -404,6 +414,7 @@ impl Task {
             strategy_name: membership.strategy(config),
             sources: membership.statuses().into(),
             lapsed: self.lapsed(),
+            trials: Box::default(),
             config: config.clone(),
             listening,
             members: Members::new(members),
@@ -411,31 +422,71 @@ impl Task {
         self.publish(parts);
     }
 
-    fn publish(&mut self, parts: Parts) {
-        let generation = self.own.publisher.load().generation + 1;
-        let snapshot = Snapshot::new(generation, parts, &self.own.cursor);
+    fn publish(&mut self, mut parts: Parts) {
+        let present = self.own.publisher.load();
+        let now = self.own.now();
+        parts.trials = self.own.standings.trials(parts.members.list(), now);
+        let snapshot = Snapshot::new(present.generation + 1, parts, &self.own.cursor);
+        let (panic, was) = (snapshot.panic, present.panic);
+        let (usable, all) = (snapshot.usable(), snapshot.members.len());
         self.own.publisher.publish(snapshot);
+        if panic != was {
+            self.announce_panic(panic, usable, all);
+        }
+    }
+
+    fn announce_panic(&mut self, panic: Option<Panic>, usable: usize, all: usize) {
+        match panic {
+            Some(Panic::FewUsable) => {
+                tracing::error!(
+                    usable,
+                    all,
+                    "panic: too few backends are usable, so all that can be reached are used"
+                );
+            }
+            Some(Panic::NoneReachable) => {
+                tracing::error!(
+                    all,
+                    "panic: no backend can be reached, so every request tries some"
+                );
+            }
+            None => tracing::info!(usable, all, "panic over"),
+        }
+        let reason = panic.map(Panic::as_str);
+        self.own.events.record(What::Panic {
+            reason,
+            usable,
+            all,
+        });
     }
 
     fn keep_house(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .try_again
-            .extract_if(.., |(at, _)| *at <= now)
-            .collect();
-        for (_, id) in due {
-            let Some(backend) = self.own.registry.get(&id).map(|entry| entry.clone()) else {
-                continue;
-            };
-            if backend.state.get() == State::Unhealthy {
-                self.move_to(
-                    &backend,
-                    State::Healthy,
-                    "tried again: there are no health checks",
-                );
-            }
-        }
+        self.watch_over();
         self.see_off(now);
         self.own.publisher.free_past();
+    }
+
+    /// Looks at what requests met, and at what time brings.
+    fn watch_over(&mut self) {
+        let now = self.own.now();
+        let present = self.own.publisher.load();
+        let config = &present.config;
+        if let Some(rules) = &config.outlier {
+            for (backend, sign) in self.own.standings.look(rules, now) {
+                self.suspect(&backend.id, sign);
+            }
+        }
+        if config.limits.max_in_flight == MaxInFlight::Adaptive {
+            self.own.standings.limit(&present.members, config, now);
+        }
+        let (moved, shown) = self.own.standings.pass_time(config, now);
+        for moved in &moved {
+            self.announce(&moved.backend, moved.from, moved.to, &moved.cause);
+        }
+        if shown || !moved.is_empty() {
+            let parts = self.own.publisher.load().parts();
+            self.publish(parts);
+        }
     }
 
     /// Lets go of removed backends: of each when its last request has ended, or has had its time.
@@ -475,7 +526,7 @@ impl Task {
 
     fn hand_over(&self) -> io::Result<Estate> {
         let present = self.own.publisher.load();
-        let now = self.own.epoch.elapsed();
+        let now = self.own.now();
         let (overlay, found) = self.own.membership.hand_over();
         let members = present.members.iter();
         let handover = Handover {
@@ -521,7 +572,8 @@ fn count_reload(applied: bool) {
 mod tests {
     use super::super::{Events, Handle, Setup, new};
     use super::*;
-    use crate::config::{AdminConfig, Discovery, DnsConfig, DnsKind};
+    use crate::backend::Verdict;
+    use crate::config::{AdminConfig, Discovery, DnsConfig, DnsKind, Tier};
     use crate::listen::{self, Feed, Inherited};
     use crate::snapshot::Published;
     use crate::strategy;
@@ -532,6 +584,8 @@ mod tests {
             endpoint: ([127, 0, 0, 1], *port).into(),
             name: format!("w{port}"),
             weight: 1,
+            tier: Tier::default(),
+            max_in_flight: None,
             source: Source::File,
             drained: false,
         });
@@ -594,15 +648,84 @@ mod tests {
     async fn refusing_backend_is_out_at_once_and_tried_again() {
         let (handle, mut published) = started(&[1, 2]);
         let backend = published.load().pool.backends()[0].clone();
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        handle.connect_failed(&backend, &refused);
+        handle.met(&backend, Met::NoConnection("refused".to_owned()));
         assert!(published.changed().await);
         assert_eq!(pool(&published), ["w2"]);
-        assert!(
-            published.changed().await,
-            "without health checks it comes back by itself"
-        );
+        assert_eq!(backend.state.get(), State::Ejected);
+        assert!(published.changed().await, "it is on trial after a while");
+        assert_eq!(published.load().trials.len(), 1);
+        for _ in 0..3 {
+            assert!(backend.trial.take(false), "one at a time");
+            assert!(!backend.trial.take(false));
+            handle.met(&backend, Met::TrialPassed);
+            handle.plan(config(&[1, 2])).await.unwrap();
+        }
         assert_eq!(pool(&published), ["w1", "w2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_eject_half_of_the_pool_at_most() {
+        let (handle, published) = started(&[1, 2, 3, 4]);
+        let members = published.load().members.clone();
+        for member in members.iter() {
+            handle.met(&member.live, Met::Failures(5));
+        }
+        handle.plan(config(&[1])).await.unwrap();
+        assert_eq!(pool(&published), ["w3", "w4"]);
+        let mut lenient = config(&[1, 2, 3, 4]);
+        lenient.outlier = None;
+        reload(&handle, lenient).await.unwrap();
+        handle.met(&members[2].live, Met::Failures(5));
+        handle.plan(config(&[1])).await.unwrap();
+        assert_eq!(pool(&published), ["w3", "w4"], "switched off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backend_that_joins_warm_ones_rises_to_its_full_share() {
+        let (handle, published) = started(&[1, 2]);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        reload(&handle, config(&[1, 2, 3])).await.unwrap();
+        let joined = published.load().members[2].live.clone();
+        assert_eq!(joined.share(), 10);
+        assert_eq!(published.load().pool.weights(), [100, 100, 10]);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!((40..=60).contains(&joined.share()), "{}", joined.share());
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(published.load().pool.weights(), [1, 1, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn panic_is_announced_when_it_begins_and_when_it_ends() {
+        let Running {
+            handle,
+            published,
+            events,
+            ..
+        } = start(config(&[1, 2, 3]));
+        let members = published.load().members.clone();
+        let down = |unreachable| Verdict::Down { unreachable };
+        for member in &members[..2] {
+            handle.verdict(member.live.id.clone(), down(false)).await;
+        }
+        handle.plan(config(&[1])).await.unwrap();
+        assert_eq!(published.load().panic, Some(Panic::FewUsable));
+        assert_eq!(pool(&published), ["w1", "w2", "w3"]);
+        for member in &members[..2] {
+            handle.verdict(member.live.id.clone(), down(true)).await;
+        }
+        handle.plan(config(&[1])).await.unwrap();
+        assert_eq!(
+            pool(&published),
+            ["w3"],
+            "no use in asking who is not there"
+        );
+        let (recorded, _) = events.follow(0);
+        let panics = recorded.iter().filter_map(|event| match event.what {
+            What::Panic { reason, usable, .. } => Some((reason, usable)),
+            _ => None,
+        });
+        let panics: Vec<_> = panics.collect();
+        assert_eq!(panics, [(Some("few_usable"), 1), (None, 1)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -857,11 +980,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn next_process_goes_on_where_this_one_stops() {
+        let mut checked = config(&[1, 2, 3]);
+        checked.health = Some(crate::config::HealthConfig::default());
         let Running {
             handle, published, ..
-        } = start(config(&[1, 2, 3]));
+        } = start(checked);
         let snapshot = published.load();
         let id = |place: usize| snapshot.members[place].live.id.clone();
+        handle.verdict(id(0), Verdict::Up).await;
         handle
             .verdict(id(1), Verdict::Down { unreachable: false })
             .await;

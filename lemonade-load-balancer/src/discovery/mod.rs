@@ -14,7 +14,7 @@ pub(crate) use keeper::Keeper;
 pub use sql::{SqlError, migrate};
 
 use crate::backend::BackendId;
-use crate::config::{BackendConfig, DnsConfig, Source, SqlConfig};
+use crate::config::{BackendConfig, DnsConfig, Source, SqlConfig, Tier};
 use crate::control;
 use crate::snapshot::Published;
 use found::{Found, Report};
@@ -114,6 +114,8 @@ fn backend(source: &Source, found: Found) -> BackendConfig {
         id: BackendId::new(found.address),
         endpoint: found.endpoint,
         weight: found.weight,
+        tier: Tier::default(),
+        max_in_flight: None,
         source: source.clone(),
         drained: false,
     }

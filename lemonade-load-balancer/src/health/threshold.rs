@@ -70,6 +70,9 @@ impl Threshold {
                 self.after(self.rise, Verdict::Up)
             }
             (State::Unhealthy, _) => self.of_unhealthy(probed),
+            // Requests failed there. That a probe does not is no proof against them, but shows that it can be reached.
+            (State::Ejected, Probed::Well) => self.after(1, Verdict::Up),
+            (State::Ejected, _) => self.after(self.fall, of_failure(probed, answered)),
             (State::Degraded, _) => self.of_degraded(probed, answered, failed_before),
             (State::Healthy, Probed::Well) | (State::Draining, _) => {
                 self.in_a_row = 0;

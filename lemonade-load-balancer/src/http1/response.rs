@@ -49,6 +49,11 @@ impl<'h> ResponseHead<'h> {
         })
     }
 
+    /// Whether such a field is there.
+    pub(crate) fn has(&self, known: Known) -> bool {
+        self.fields.iter().any(|field| field.known == known)
+    }
+
     /// Whether the backend will answer another request on this connection once this one is over.
     pub(crate) fn keeps_alive(&self) -> bool {
         let wants = match self.version {

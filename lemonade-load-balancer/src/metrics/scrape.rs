@@ -1,6 +1,6 @@
 //! One scrape: the sum of what the shards counted, with the levels of the moment, as Prometheus text.
 
-use crate::backend::State;
+use crate::backend::{FULL_SHARE, UNLIMITED};
 use crate::snapshot::{Member, Published};
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
 use lemonade_observability::prometheus::Exposition;
@@ -13,6 +13,7 @@ pub(crate) struct Sources {
     pub(crate) published: Published,
     pub(crate) shards: Arc<[Arc<RequestStats>]>,
     pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) queue: Arc<AtomicU32>,
     /// Access log lines dropped.
     pub(crate) log_dropped: Arc<AtomicU64>,
 }
@@ -24,6 +25,18 @@ pub(crate) fn scrape(sources: &Sources) -> String {
     requests(sources, &mut text);
     backends(&sources.published.load().members, &mut text);
     let snapshot = sources.published.load();
+    text.family(
+        names::PANIC,
+        "gauge",
+        "1 while backends are picked that are not usable",
+    );
+    text.sample(names::PANIC, &[], u32::from(snapshot.panic.is_some()));
+    text.family(
+        names::QUEUE_DEPTH,
+        "gauge",
+        "Requests that wait for a backend with room",
+    );
+    text.sample(names::QUEUE_DEPTH, &[], sources.queue.load(Relaxed));
     text.family(names::STRATEGY, "gauge", "1 for the strategy that picks");
     text.sample(
         names::STRATEGY,
@@ -87,6 +100,31 @@ fn requests(sources: &Sources, text: &mut Exposition) {
         let labels = [("class", StatusClass::LABELS[class])];
         text.sample(names::REFUSED, &labels, sum(&|shard| &shard.refused[class]));
     }
+    type Counter = fn(&RequestStats) -> &AtomicU64;
+    let counters: [(&str, &str, Counter); 4] = [
+        (
+            names::OVERFLOW,
+            "Requests answered 503 because no backend had room",
+            |shard| &shard.shed,
+        ),
+        (
+            names::RETRIES_REFUSED,
+            "Retries that the budget did not allow",
+            |shard| &shard.retries_refused,
+        ),
+        (names::HEDGES, "Requests that were sent twice", |shard| {
+            &shard.hedges
+        }),
+        (
+            names::HEDGES_WON,
+            "Requests that the second copy answered",
+            |shard| &shard.hedges_won,
+        ),
+    ];
+    for (name, help, of) in counters {
+        text.family(name, "counter", help);
+        text.sample(name, &[], sum(&of));
+    }
     text.family(names::CONNECTIONS, "gauge", "Client connections open");
     text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
     text.family(
@@ -143,7 +181,12 @@ fn backends(members: &[Member], text: &mut Exposition) {
         );
     }
     type Counter = fn(&ShardStats) -> &AtomicU64;
-    let counters: [(&str, &str, Counter); 4] = [
+    let counters: [(&str, &str, Counter); 5] = [
+        (
+            names::BACKEND_FAULTS,
+            "Attempts that failed by the backend's fault",
+            |shard| &shard.faults,
+        ),
         (
             names::BACKEND_CONNECT_FAILURES,
             "Attempts for which no connection could be made",
@@ -171,19 +214,36 @@ fn backends(members: &[Member], text: &mut Exposition) {
             text.sample(name, &[("backend", &member.config.name)], sum(member, &of));
         }
     }
-    type Level = fn(&Member) -> u32;
+    let help = "How often it was ejected";
+    text.family(names::BACKEND_EJECTIONS, "counter", help);
+    for member in members {
+        let labels = [("backend", member.config.name.as_str())];
+        let ejections = member.live.ejections.load(Relaxed);
+        text.sample(names::BACKEND_EJECTIONS, &labels, ejections);
+    }
+    let help = "Requests that it takes at once";
+    text.family(names::BACKEND_LIMIT, "gauge", help);
+    for member in members {
+        let limit = member.live.load.limit();
+        if limit != UNLIMITED {
+            let labels = [("backend", member.config.name.as_str())];
+            text.sample(names::BACKEND_LIMIT, &labels, limit);
+        }
+    }
+    type Level = fn(&Member) -> f64;
     let levels: [(&str, &str, Level); 3] = [
         (names::BACKEND_IN_FLIGHT, "Requests in flight", |member| {
-            member.live.load.in_flight()
+            f64::from(member.live.load.in_flight())
         }),
-        (names::BACKEND_UP, "1 if the backend is healthy", |member| {
-            let state = member.live.state.get();
-            u32::from(matches!(state, State::Healthy | State::Degraded))
-        }),
+        (
+            names::BACKEND_UP,
+            "1 if the backend is healthy or degraded",
+            |member| f64::from(u8::from(member.live.state.get().is_usable())),
+        ),
         (
             names::BACKEND_WEIGHT,
             "The weight that strategies see",
-            |member| member.config.weight,
+            |member| f64::from(member.config.weight * member.live.share()) / f64::from(FULL_SHARE),
         ),
     ];
     for (name, help, of) in levels {

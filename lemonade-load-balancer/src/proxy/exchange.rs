@@ -11,6 +11,7 @@ use super::relay::{Relay, RelayError};
 use super::shard::Shard;
 use super::upstream::Connection;
 use crate::config::{Config, Timeouts};
+use crate::http1::fields::Known;
 use crate::http1::framing::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
@@ -18,7 +19,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 /// Interim answers that one request may get; a backend that sends more is misbehaving.
@@ -32,6 +33,8 @@ pub(super) struct Exchange<'e> {
     pub(super) relay: &'e mut Relay,
     pub(super) request: &'e Request,
     timeouts: &'e Timeouts,
+    /// How long the backend may take to begin its answer.
+    patience: Duration,
     limits: HeadLimits,
     /// Where the request is.
     pub(super) upload: Upload,
@@ -55,8 +58,10 @@ pub(super) struct Answer {
     pub(super) keep_alive_timeout: Option<u32>,
     /// The client will get another answer on its connection.
     pub(super) keep_alive: bool,
-    /// All of it has arrived already.
-    pub(super) whole: bool,
+    /// The length of its body if all of that has arrived already.
+    pub(super) whole: Option<usize>,
+    /// It says when to come back: the backend is busy, not broken.
+    pub(super) retry_after: bool,
     pub(super) first_byte: Instant,
 }
 
@@ -82,6 +87,7 @@ impl<'e> Exchange<'e> {
         relay: &'e mut Relay,
         request: &'e Request,
         config: &'e Config,
+        patience: Duration,
     ) -> Self {
         let limits = HeadLimits::from(&config.limits);
         Exchange {
@@ -90,6 +96,7 @@ impl<'e> Exchange<'e> {
             relay,
             request,
             timeouts: &config.timeouts,
+            patience,
             limits,
             upload: Upload::Going,
         }
@@ -176,12 +183,14 @@ impl<'e> Exchange<'e> {
             keep_alive_timeout: head.keep_alive_timeout(),
             keep_alive,
             whole: match head.framing {
-                Framing::Empty => true,
+                Framing::Empty => Some(0),
                 Framing::Length(length) => {
-                    length <= (self.connection.buffer.len() - head.bytes.len()) as u64
+                    let arrived = self.connection.buffer.len() - head.bytes.len();
+                    (length <= arrived as u64).then_some(length as usize)
                 }
-                Framing::Chunked | Framing::UntilClose => false,
+                Framing::Chunked | Framing::UntilClose => None,
             },
+            retry_after: matches!(head.status, 429 | 503) && head.has(Known::RetryAfter),
             first_byte,
         }
     }
@@ -191,7 +200,7 @@ impl<'e> Exchange<'e> {
         let mut scan = HeadScan::default();
         let wait = match self.upload {
             Upload::Going => self.timeouts.idle,
-            _ => self.timeouts.response_header,
+            _ => self.patience,
         };
         self.client.deadline.set(wait);
         poll_fn(|context| {
@@ -200,7 +209,7 @@ impl<'e> Exchange<'e> {
                 return Poll::Ready(Ok(length));
             }
             if self.upload != Upload::Going {
-                self.poll_client_gone(context)?;
+                poll_client_gone(self.client, context)?;
             }
             match self.client.deadline.poll(context) {
                 // A backend that stops reading is as late as one that does not answer.
@@ -229,7 +238,7 @@ impl<'e> Exchange<'e> {
         ) {
             Poll::Ready(Ok(())) => {
                 self.upload = Upload::Done;
-                client.deadline.set(self.timeouts.response_header);
+                client.deadline.set(self.patience);
             }
             Poll::Ready(Err(RelayError::Sink(_))) => self.upload = Upload::Refused,
             Poll::Ready(Err(RelayError::Malformed(_))) => return Err(Failure::BadBody),
@@ -272,18 +281,11 @@ impl<'e> Exchange<'e> {
         }
     }
 
-    /// Reads ahead from a client that waits: its next request, or the news that it left. A client that shuts down its
-    /// sending side counts as gone, as in nginx, Go and Envoy: most who do that have closed.
-    fn poll_client_gone(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        let client = &mut *self.client;
-        while !client.buffer.is_full() {
-            match client.buffer.poll_fill(context, &mut client.stream) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0) | Err(_)) => return Err(Failure::ClientGone),
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
-        Ok(())
+    /// Throws an answer's body of so many bytes away, all of which have arrived. The request must be sent whole, or the
+    /// connection is in the middle of it: then `false`.
+    pub(super) fn discard(&mut self, length: usize) -> bool {
+        self.connection.buffer.consume(length);
+        self.upload == Upload::Done
     }
 
     /// Relays the answer to its end, and what is left of the request beside it.
@@ -302,11 +304,11 @@ impl<'e> Exchange<'e> {
                 Poll::Ready(Err(RelayError::Sink(_))) => {
                     return Poll::Ready(Err(Failure::ClientGone));
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Cut)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::Broken)),
                 Poll::Pending => {}
             }
             if self.upload != Upload::Going {
-                self.poll_client_gone(context)?;
+                poll_client_gone(self.client, context)?;
             }
             if answer.take_progress() || !std::mem::replace(&mut waiting, true) {
                 self.client.deadline.set(self.timeouts.idle);
@@ -357,6 +359,22 @@ impl<'e> Exchange<'e> {
         // A reset of either side ends the tunnel as surely as a close.
         drop(ended);
     }
+}
+
+/// Reads ahead from a client that waits: its next request, or the news that it left. A client that shuts down its sending side
+/// counts as gone, as in nginx, Go and Envoy: most who do that have closed.
+pub(super) fn poll_client_gone(
+    client: &mut Client,
+    context: &mut Context<'_>,
+) -> Result<(), Failure> {
+    while !client.buffer.is_full() {
+        match client.buffer.poll_fill(context, &mut client.stream) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Failure::ClientGone),
+            Poll::Ready(Ok(_)) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Passes the end of one direction on to its recipient; whether it has come.

@@ -11,12 +11,14 @@ use super::exchange::{self, Answer, Answered, Exchange, Upload};
 use super::headers::RequestId;
 use super::relay::Relay;
 use super::reply::{self, Reason};
-use super::retry::Attempts;
+use super::retry::{Asking, Attempts, Claim, Slot};
 use super::shard::{Shard, View};
-use super::upstream::{ConnectError, Upstream};
+use super::upstream::{ConnectError, Connection, Upstream};
+use crate::config::Config;
 use crate::http1::Version;
 use crate::http1::framing::Framing;
 use crate::stats::ShardStats;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,13 +54,21 @@ pub(super) enum Failure {
     BadAnswer,
     /// It took too long to begin its answer.
     AnswerTimeout,
+    /// Its answer's status says that it cannot serve now.
+    Refused(u16),
+    /// Every backend has all the requests that it may have, and as many wait as may.
+    QueueFull,
+    /// No backend had room in time.
+    QueueTimeout,
     /// The client left.
     ClientGone,
     /// The client's body is malformed.
     BadBody,
     /// The client's body stopped coming.
     RequestTimeout,
-    /// The answer broke off after its head had been passed on: nothing can be said any more.
+    /// The backend broke its answer off, or garbled it, after its head had been passed on: nothing can be said any more.
+    Broken,
+    /// The answer's transfer stood still for too long.
     Cut,
 }
 
@@ -98,9 +108,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Serves one request.
 pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &Shard) -> Next {
     client.owes_answer = true;
-    let view = shard.view();
-    let timeouts = view.snapshot.config.timeouts;
-    client.deadline.cap(Some(timeouts.total));
+    let mut view = shard.view();
+    client
+        .deadline
+        .cap(Some(view.snapshot.config.timeouts.total));
 
     let mut relay = Relay::new(
         std::mem::replace(&mut request.outbound, Output::new()),
@@ -116,30 +127,43 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         relay = relay.retaining();
     }
 
-    let mut attempts = Attempts::new(view.snapshot.config.retries);
+    let retries = &view.snapshot.config.retries;
+    shard.retry_budget.deposit(retries.budget);
+    let mut asking = Asking {
+        started: request.started,
+        repeatable: request.idempotent && whole.is_some() && retries.attempts > 0,
+        in_turn: false,
+    };
+    let mut attempts = Attempts::new(retries.attempts);
     let ended = loop {
-        let Some(index) = attempts.pick(shard, &view, request.started) else {
-            break Err(attempts.last_failure());
+        let slot = match attempts.claim(shard, &view, asking) {
+            Claim::Slot(slot) => slot,
+            Claim::Full if attempts.is_fresh() && !asking.in_turn => {
+                match wait_in_queue(client, shard, &mut view, &mut attempts, &mut asking).await {
+                    Ok(slot) => slot,
+                    Err(failure) => break Err(failure),
+                }
+            }
+            Claim::Full | Claim::Nobody => break Err(attempts.last_failure(&view)),
         };
-        let upstream = &view.upstreams[index];
-        match attempt(
-            client,
-            upstream,
-            &mut relay,
-            &request,
+        let course = Course {
+            request: &request,
             shard,
-            &view,
-            &mut attempts,
-        )
-        .await
-        {
+            view: &view,
+            repeatable: asking.repeatable,
+        };
+        match attempt(client, &slot, &mut relay, &course, &mut attempts).await {
             Ok(ended) => break Ok(ended),
             Err(failure) => {
-                shard.blame(upstream, &failure, &attempts);
-                if !attempts.may_retry(failure, request.idempotent, &relay) {
-                    break Err(attempts.last_failure());
+                shard.blame(&slot, &failure, &attempts, &view);
+                let retries = &view.snapshot.config.retries;
+                let approved = matches!(failure, Failure::Refused(_))
+                    || attempts.may_retry(&failure, &request, &relay, shard, retries);
+                attempts.failed(failure);
+                if !approved {
+                    break Err(attempts.last_failure(&view));
                 }
-                ShardStats::count(&upstream.stats().retries);
+                ShardStats::count(&slot.upstream.stats().retries);
                 relay.rewind_if_retained(request.framing);
             }
         }
@@ -152,6 +176,9 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     let ended = match ended {
         Ok(ended) => ended,
         Err(failure) => {
+            if let Some(Failure::QueueFull | Failure::QueueTimeout) = failure {
+                shard.record_shed();
+            }
             fail(
                 client,
                 failure,
@@ -166,19 +193,66 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     ended.next
 }
 
+/// Waits until some backend has room. The error is what the client is told.
+async fn wait_in_queue<'s>(
+    client: &mut Client,
+    shard: &'s Shard,
+    view: &mut Rc<View>,
+    attempts: &mut Attempts,
+    asking: &mut Asking,
+) -> Result<Slot<'s>, Option<Failure>> {
+    let began = Instant::now();
+    let config = &view.snapshot.config;
+    let place = shard
+        .queue()
+        .join(config.limits.max_queued, shard.since_epoch(began))
+        .ok_or(Some(Failure::QueueFull))?;
+    client.deadline.set(place.patience(config.timeouts.queue));
+    asking.in_turn = true;
+    loop {
+        place.turn(client).await.map_err(Some)?;
+        // Much may have changed since.
+        *view = shard.view();
+        match attempts.claim(shard, view, *asking) {
+            Claim::Slot(slot) => {
+                attempts.queued = began.elapsed();
+                drop(place);
+                if view.has_room() {
+                    shard.queue().freed();
+                }
+                return Ok(slot);
+            }
+            Claim::Full => {}
+            Claim::Nobody => return Err(None),
+        }
+    }
+}
+
+/// What stays the same over a request's attempts.
+struct Course<'c> {
+    request: &'c Request,
+    shard: &'c Shard,
+    view: &'c View,
+    repeatable: bool,
+}
+
 /// One attempt at one backend. An error is returned only while the client has been told nothing, so that it may be retried.
 async fn attempt(
     client: &mut Client,
-    upstream: &Upstream,
+    slot: &Slot<'_>,
     relay: &mut Relay,
-    request: &Request,
-    shard: &Shard,
-    view: &View,
+    course: &Course<'_>,
     attempts: &mut Attempts,
 ) -> Result<Ended, Failure> {
+    let Course {
+        request,
+        shard,
+        view,
+        repeatable,
+    } = *course;
     let config = &view.snapshot.config;
-    // Rides along until the last byte has left.
-    let _in_flight = upstream.backend.begin();
+    let upstream = &*slot.upstream;
+    ShardStats::count(&upstream.stats().begun);
     client.deadline.tag(Arc::as_ptr(&upstream.backend).addr());
     let began = if attempts.is_first() {
         request.started
@@ -203,49 +277,54 @@ async fn attempt(
         }
     };
     attempts.sending(connection.reused);
-    let mut exchange = Exchange::new(client, &mut connection, relay, request, config);
+    let patience = slot.patience(config.timeouts.response_header, repeatable);
+    let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
     let answered = exchange.answer(shard).await?;
-    // From here on only silence is too long.
-    exchange.client.deadline.cap(None);
-    exchange.let_request_go();
     match answered {
         Answered::Final(answer) => {
+            let took = answer.first_byte.saturating_duration_since(sent);
+            attempts.answered(took);
+            shard.record(slot, &answer, took, view);
+            let refused = Failure::Refused(answer.status);
+            if answer.status >= 400
+                && attempts.has_others(view)
+                && attempts.may_retry(&refused, request, exchange.relay, shard, &config.retries)
+            {
+                if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
+                    put_back(connection, upstream, &answer, config);
+                }
+                return Err(refused);
+            }
+            // From here on only silence is too long.
+            exchange.client.deadline.cap(None);
+            exchange.let_request_go();
             let Answer {
                 status,
-                relay: mut down,
-                reusable,
-                keep_alive_timeout,
                 keep_alive,
                 whole,
-                first_byte,
+                ..
             } = *answer;
-            if whole && !keep_alive {
+            if whole.is_some() && !keep_alive {
                 exchange.client.end_with_next_write();
             }
-            let took = first_byte.saturating_duration_since(sent);
-            attempts.answered(took);
-            shard.record(upstream, status, took, first_byte);
-            let relayed = exchange.relay_answer(&mut down).await;
+            let mut answer = answer;
+            let relayed = exchange.relay_answer(&mut answer.relay).await;
             let uploaded = exchange.upload == Upload::Done;
-            attempts.delivered(down.bytes());
+            attempts.delivered(answer.relay.bytes());
             if let Err(failure) = relayed {
-                if matches!(failure, Failure::Cut) && down.is_untouched() {
+                if matches!(failure, Failure::Broken) && answer.relay.is_untouched() {
                     // The client has been told nothing yet.
                     return Err(Failure::BadAnswer);
                 }
+                shard.blame(slot, &failure, attempts, view);
                 return Ok(Ended {
                     status,
                     next: Next::Abort,
                     flag: Some(failure.flag()),
                 });
             }
-            if reusable && uploaded {
-                upstream.put_back(
-                    connection,
-                    Instant::now(),
-                    config.timeouts.upstream_idle,
-                    keep_alive_timeout,
-                );
+            if answer.reusable && uploaded {
+                put_back(connection, upstream, &answer, config);
             }
             let next = match (keep_alive, uploaded) {
                 (true, _) => Next::KeepAlive,
@@ -259,12 +338,10 @@ async fn attempt(
             })
         }
         Answered::Switched { first_byte } => {
-            shard.record(
-                upstream,
-                101,
-                first_byte.saturating_duration_since(sent),
-                first_byte,
-            );
+            exchange.client.deadline.cap(None);
+            exchange.let_request_go();
+            let took = first_byte.saturating_duration_since(sent);
+            shard.record_switch(slot, took);
             exchange.tunnel().await;
             Ok(Ended {
                 status: 101,
@@ -273,6 +350,11 @@ async fn attempt(
             })
         }
     }
+}
+
+fn put_back(connection: Connection, upstream: &Upstream, answer: &Answer, config: &Config) {
+    let idle = config.timeouts.upstream_idle;
+    upstream.put_back(connection, Instant::now(), idle, answer.keep_alive_timeout);
 }
 
 /// Tells the client that there is no answer, if it is still there to be told.

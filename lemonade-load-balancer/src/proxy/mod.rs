@@ -5,12 +5,14 @@
 //! while requests succeed; what fails is reported to the control task.
 
 mod access_log;
+mod budget;
 mod buffer;
 mod deadline;
 mod downstream;
 mod exchange;
 mod forward;
 pub(crate) mod headers;
+mod queue;
 mod relay;
 mod reply;
 mod retry;

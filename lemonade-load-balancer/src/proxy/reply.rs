@@ -16,6 +16,13 @@ pub(crate) enum Reason {
     RequestTimeout,
     TooManyConnections,
     NoHealthyBackend,
+    /// Every backend has all the requests that it may have, and so has the queue.
+    QueueFull,
+    QueueTimeout,
+    /// Every backend that was tried said that it cannot serve now, the last one with 429 or 503.
+    Busy,
+    /// The same with another status.
+    Failing,
     ConnectFailed,
     ConnectTimeout,
     /// The backend closed or reset its connection before an answer.
@@ -48,9 +55,13 @@ impl Reason {
             Some(Failure::Unanswered) => Reason::Unanswered,
             Some(Failure::BadAnswer) => Reason::BadAnswer,
             Some(Failure::AnswerTimeout) => Reason::AnswerTimeout,
+            Some(Failure::Refused(429 | 503)) => Reason::Busy,
+            Some(Failure::Refused(_)) => Reason::Failing,
+            Some(Failure::QueueFull) => Reason::QueueFull,
+            Some(Failure::QueueTimeout) => Reason::QueueTimeout,
             Some(Failure::BadBody) => Reason::BadBody,
             Some(Failure::RequestTimeout) => Reason::RequestTimeout,
-            Some(Failure::ClientGone | Failure::Cut) => return None,
+            Some(Failure::ClientGone | Failure::Broken | Failure::Cut) => return None,
         })
     }
 
@@ -112,6 +123,30 @@ impl Reason {
                 "no healthy backend",
                 "destination_unavailable",
                 "no_healthy_backend",
+            ),
+            Reason::QueueFull => told(
+                "503 Service Unavailable",
+                "every backend is busy and the queue is full",
+                "destination_unavailable",
+                "overflow",
+            ),
+            Reason::QueueTimeout => told(
+                "503 Service Unavailable",
+                "no backend had room in time",
+                "destination_unavailable",
+                "overflow",
+            ),
+            Reason::Busy => told(
+                "503 Service Unavailable",
+                "every backend that was tried is busy",
+                "destination_unavailable",
+                "retries_exhausted",
+            ),
+            Reason::Failing => told(
+                "502 Bad Gateway",
+                "every backend that was tried failed",
+                "destination_unavailable",
+                "retries_exhausted",
             ),
             Reason::ConnectFailed => told(
                 "502 Bad Gateway",

@@ -4,24 +4,27 @@
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
 use super::access_log::{self, Entry, Finish};
+use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
+use super::exchange::Answer;
 use super::forward::{Ended, Failure, Request};
 use super::headers::{RequestId, RequestIds};
+use super::queue::Queue;
 use super::reply::Reason;
-use super::retry::Attempts;
+use super::retry::{Attempts, Slot};
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
 use crate::backend::{Backend, State};
-use crate::config::{Limits, Timeouts};
-use crate::control;
+use crate::config::{Limits, Retries, Timeouts};
+use crate::control::{self, Met};
 use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
 use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
 use crate::listen::{Feed, Old, Share};
 use crate::log_file::LogWriter;
-use crate::snapshot::{Member, Published, Snapshot};
+use crate::snapshot::{Member, Panic, Published, Snapshot};
 use crate::stats::{Outcome, RequestStats, ShardStats};
 use crate::strategy::PickContext;
 use arc_swap::ArcSwap;
@@ -53,11 +56,15 @@ pub(crate) struct Shared {
     /// Client connections open in the whole process.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) access_log: LogWriter,
+    /// Requests that wait for a backend with room.
+    pub(crate) queue: Arc<Queue>,
+    /// Retries that are allowed whatever the budget says.
+    pub(crate) retry_floor: Arc<Floor>,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
 }
 
-/// A snapshot with this shard's way to each backend of its pool, in the same order.
+/// A snapshot with this shard's way to each backend of its pool, in the same order, and after them to those on trial.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
@@ -74,7 +81,31 @@ impl From<&Limits> for HeadLimits {
     }
 }
 
+/// The ways to `wanted`, which are in the order of `upstreams`.
+fn these<'u>(
+    upstreams: &'u [Rc<Upstream>],
+    wanted: &'u [Arc<Backend>],
+) -> impl Iterator<Item = Rc<Upstream>> + 'u {
+    let mut upstreams = upstreams.iter();
+    wanted.iter().filter_map(move |backend| {
+        upstreams
+            .find(|upstream| Arc::ptr_eq(&upstream.backend, backend))
+            .cloned()
+    })
+}
+
+/// Whether a status says that the backend failed. That it does not know a method or a version is the request's fault.
+fn is_fault(status: u16) -> bool {
+    status >= 500 && !matches!(status, 501 | 505)
+}
+
 impl View {
+    /// Some backend may take another request.
+    pub(super) fn has_room(&self) -> bool {
+        let mut pool = self.snapshot.pool.backends().iter();
+        pool.any(|backend| !backend.load.is_full())
+    }
+
     pub(super) fn limits(&self) -> (Timeouts, HeadLimits) {
         (
             self.snapshot.config.timeouts,
@@ -88,6 +119,7 @@ impl View {
 pub(super) struct Shard {
     index: usize,
     pub(super) timers: Rc<Timers>,
+    pub(super) retry_budget: Budget,
     shared: Shared,
     stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -270,6 +302,7 @@ impl Shard {
         let shard = Shard {
             index,
             timers: Timers::new(),
+            retry_budget: Budget::default(),
             stats,
             cache: RefCell::new(shared.published.cache()),
             shared,
@@ -320,32 +353,37 @@ impl Shard {
                 .or_else(|| find_elsewhere(member).filter(|upstream| serves(upstream, member)));
             let open = || Upstream::new(member.live.clone(), member.config.endpoint, self.index);
             let upstream = kept.cloned().unwrap_or_else(|| Rc::new(open()));
-            if member.live.state.get() == State::Unhealthy {
+            if matches!(member.live.state.get(), State::Unhealthy | State::Ejected) {
                 upstream.clear();
             }
             upstream
         };
         let upstreams: Vec<_> = snapshot.members.iter().enumerate().map(upstream).collect();
-        // The pool has some of the members, in their order.
-        let mut members = upstreams.iter();
-        let pool = snapshot.pool.backends().iter();
-        let in_pool = pool.filter_map(|backend| {
-            members
-                .find(|upstream| Arc::ptr_eq(&upstream.backend, backend))
-                .cloned()
-        });
-        let in_pool = in_pool.collect();
+        // Both have some of the members, in their order.
+        let in_pool = these(&upstreams, snapshot.pool.backends());
+        let on_trial = these(&upstreams, &snapshot.trials);
+        let ways = in_pool.chain(on_trial).collect();
         self.upstreams.replace(upstreams);
         *self.view.borrow_mut() = Rc::new(View {
             snapshot,
-            upstreams: in_pool,
+            upstreams: ways,
         });
     }
 
     async fn sweep(&self) {
         let mut ticker = tokio::time::interval(SWEEP);
+        let mut published = self.shared.published.clone();
         loop {
-            ticker.tick().await;
+            tokio::select! {
+                _ = ticker.tick() => {}
+                // A new view may have room for those who wait.
+                true = published.changed() => {
+                    self.queue().freed();
+                    continue;
+                }
+            }
+            self.queue().freed();
+            self.retry_budget.age();
             buffer::trim();
             let now = Instant::now();
             self.view();
@@ -362,12 +400,35 @@ impl Shard {
     pub(super) fn pick(&self, view: &View, now: Instant) -> usize {
         let mut rng = self.rng.borrow_mut();
         let mut context = PickContext {
-            now: now.saturating_duration_since(self.shared.epoch),
+            now: self.since_epoch(now),
             rng: &mut rng,
         };
         view.snapshot
             .strategy
             .pick(&view.snapshot.pool, &mut context)
+    }
+
+    /// How long after the beginning of time it is.
+    pub(super) fn since_epoch(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.shared.epoch)
+    }
+
+    /// Where requests wait for room.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
+    /// Takes a retry out of the budget, or out of what is always allowed.
+    pub(super) fn may_spend(&self, retries: &Retries) -> bool {
+        let spent = self.retry_budget.withdraw()
+            || self
+                .shared
+                .retry_floor
+                .withdraw(retries.min_per_second, self.shared.epoch.elapsed());
+        if !spent {
+            ShardStats::count(&self.stats.retries_refused);
+        }
+        spent
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -394,24 +455,69 @@ impl Shard {
         wanted.then(|| Box::new(Entry::new(head, client)))
     }
 
-    /// Records a backend's answer.
-    pub(super) fn record(
-        &self,
-        upstream: &Upstream,
-        status: u16,
-        took: Duration,
-        first_byte: Instant,
-    ) {
-        upstream.stats().record(Outcome::Answered(status), took);
-        // An error is fast for the wrong reason, and an upgrade is no work.
-        if (200..500).contains(&status) {
-            let now = first_byte.saturating_duration_since(self.shared.epoch);
-            upstream.backend.load.latency.record(took, now);
+    /// Records a backend's answer, and what it says of the backend.
+    pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, took: Duration, view: &View) {
+        let upstream = &*slot.upstream;
+        let backend = &upstream.backend;
+        upstream
+            .stats()
+            .record(Outcome::Answered(answer.status), took);
+        // An error is fast for the wrong reason.
+        if answer.status < 500 {
+            let now = self.since_epoch(answer.first_byte);
+            backend.load.latency.record(took, now);
+        }
+        if is_fault(answer.status) && !answer.retry_after {
+            let error = || format!("its answer was {}", answer.status);
+            self.record_fault(slot, view, error);
+        } else {
+            backend.load.succeeded();
+            if slot.take_trial() {
+                self.shared.control.met(backend, Met::TrialPassed);
+            }
+        }
+        if view.snapshot.panic == Some(Panic::NoneReachable) && backend.is_unreachable() {
+            self.shared.control.met(backend, Met::Answer);
+        }
+    }
+
+    /// Records that a backend agreed to another protocol: no measure of how fast it works.
+    pub(super) fn record_switch(&self, slot: &Slot<'_>, took: Duration) {
+        slot.upstream.stats().record(Outcome::Answered(101), took);
+        slot.upstream.backend.load.succeeded();
+        if slot.take_trial() {
+            self.shared
+                .control
+                .met(&slot.upstream.backend, Met::TrialPassed);
+        }
+    }
+
+    /// Records a failure that is the backend's own.
+    fn record_fault(&self, slot: &Slot<'_>, view: &View, error: impl FnOnce() -> String) {
+        let backend = &slot.upstream.backend;
+        ShardStats::count(&slot.upstream.stats().faults);
+        let in_a_row = backend.load.failed();
+        if slot.take_trial() {
+            let (unreachable, error) = (false, error());
+            let failed = Met::TrialFailed { unreachable, error };
+            return self.shared.control.met(backend, failed);
+        }
+        let rules = &view.snapshot.config.outlier;
+        // Again each time that many more are in a row: what did not lead to an ejection may now.
+        if rules.is_some_and(|rules| in_a_row % rules.consecutive == 0) {
+            self.shared.control.met(backend, Met::Failures(in_a_row));
         }
     }
 
     /// Records a failed attempt, and reports the backend if no connection to it can be made.
-    pub(super) fn blame(&self, upstream: &Upstream, failure: &Failure, attempts: &Attempts) {
+    pub(super) fn blame(
+        &self,
+        slot: &Slot<'_>,
+        failure: &Failure,
+        attempts: &Attempts,
+        view: &View,
+    ) {
+        let upstream = &*slot.upstream;
         match failure {
             Failure::Connect(ConnectError::Local(error)) => {
                 tracing::warn!(%error, "no resources left for a connection to a backend");
@@ -420,16 +526,39 @@ impl Shard {
                 upstream
                     .stats()
                     .record(Outcome::ConnectFailed, Duration::ZERO);
-                self.shared.control.connect_failed(&upstream.backend, error);
+                ShardStats::count(&upstream.stats().faults);
+                self.report_unreachable(slot, error);
             }
             Failure::Unanswered if attempts.was_stale(failure) => {}
             Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout => {
                 upstream.stats().record(Outcome::Failed, Duration::ZERO);
                 tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
+                self.record_fault(slot, view, || format!("{failure:?}"));
             }
-            // The client's doing.
-            Failure::ClientGone | Failure::BadBody | Failure::RequestTimeout | Failure::Cut => {}
+            // Its answer has been counted already.
+            Failure::Broken => self.record_fault(slot, view, || "its answer broke off".to_owned()),
+            Failure::Refused(_) => {}
+            // The client's doing, or nobody's.
+            Failure::ClientGone
+            | Failure::BadBody
+            | Failure::RequestTimeout
+            | Failure::QueueFull
+            | Failure::QueueTimeout
+            | Failure::Cut => {}
         }
+    }
+
+    fn report_unreachable(&self, slot: &Slot<'_>, error: &ConnectError) {
+        let backend = &slot.upstream.backend;
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        let error = format!("{error}{}", cause.unwrap_or_default());
+        let unreachable = true;
+        let met = match slot.take_trial() {
+            true => Met::TrialFailed { unreachable, error },
+            false if backend.is_unreachable() => return,
+            false => Met::NoConnection(error),
+        };
+        self.shared.control.met(backend, met);
     }
 
     /// Records the end of a request.
@@ -448,8 +577,8 @@ impl Shard {
             .tried()
             .iter()
             .map(|index| {
-                view.snapshot
-                    .name_of(&view.snapshot.pool.backends()[*index as usize])
+                let upstream = &view.upstreams[*index as usize];
+                view.snapshot.name_of(&upstream.backend)
             })
             .collect();
         let finish = Finish {
@@ -465,6 +594,11 @@ impl Shard {
         self.shared
             .access_log
             .write(access_log::write(format, &entry, &finish));
+    }
+
+    /// Records a request that no backend had room for.
+    pub(super) fn record_shed(&self) {
+        ShardStats::count(&self.stats.shed);
     }
 
     /// Records a connection whose request was refused before it was read.

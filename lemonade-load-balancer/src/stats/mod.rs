@@ -44,6 +44,10 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ShardStats {
+    /// Attempts that were begun.
+    pub begun: AtomicU64,
+    /// Attempts that failed by the backend's fault: no connection, no usable answer, a status that says so.
+    pub faults: AtomicU64,
     /// Answers by status class.
     pub responses: [AtomicU64; 5],
     /// Attempts for which no connection could be made.
@@ -72,6 +76,17 @@ impl ShardStats {
                 add(&self.latency_sum, first_byte.as_nanos() as u64);
             }
         }
+    }
+
+    /// Attempts that were answered.
+    pub fn answers(&self) -> u64 {
+        self.responses.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// Attempts that ended in any way but by the client's leaving.
+    pub fn ended(&self) -> u64 {
+        let failures = self.failures.load(Relaxed) + self.connect_failures.load(Relaxed);
+        self.answers() + failures
     }
 
     /// Adds one to a counter of this shard.

@@ -24,6 +24,12 @@ pub const BACKEND_FAILURES: &str = "lemonade_backend_failures_total";
 pub const BACKEND_RETRIES: &str = "lemonade_backend_retries_total";
 /// Connections opened to a backend.
 pub const BACKEND_CONNECTIONS: &str = "lemonade_backend_connections_total";
+/// Attempts that failed by the backend's fault: no connection, no usable answer, 5xx (but 501, 505, and 503 with `Retry-After`).
+pub const BACKEND_FAULTS: &str = "lemonade_backend_faults_total";
+/// How often a backend was ejected.
+pub const BACKEND_EJECTIONS: &str = "lemonade_backend_ejections_total";
+/// Requests that a backend takes at once; absent where there is no limit.
+pub const BACKEND_LIMIT: &str = "lemonade_backend_in_flight_limit";
 /// Requests in flight.
 pub const BACKEND_IN_FLIGHT: &str = "lemonade_backend_in_flight";
 /// 1 if the backend may be picked.
@@ -32,6 +38,18 @@ pub const BACKEND_UP: &str = "lemonade_backend_up";
 pub const BACKEND_STATE: &str = "lemonade_backend_state";
 /// The weight that strategies see.
 pub const BACKEND_WEIGHT: &str = "lemonade_backend_weight_effective";
+/// Requests that wait for a backend with room.
+pub const QUEUE_DEPTH: &str = "lemonade_queue_depth";
+/// Requests that were answered 503 because no backend had room.
+pub const OVERFLOW: &str = "lemonade_requests_shed_total";
+/// Retries that the budget did not allow.
+pub const RETRIES_REFUSED: &str = "lemonade_retry_budget_exhausted_total";
+/// Requests that were sent twice.
+pub const HEDGES: &str = "lemonade_hedges_total";
+/// Those of them that the second copy answered.
+pub const HEDGES_WON: &str = "lemonade_hedges_won_total";
+/// 1 while backends are picked that are not usable.
+pub const PANIC: &str = "lemonade_panic_mode";
 /// 1 for the strategy that picks.
 pub const STRATEGY: &str = "lemonade_strategy_info";
 /// 1, with the version as a label.

@@ -15,6 +15,14 @@ pub(crate) struct RequestStats {
     pub(crate) duration_sum: AtomicU64,
     /// By status class: 4xx and 5xx only occur.
     pub(crate) refused: [AtomicU64; 5],
+    /// Requests that no backend had room for.
+    pub(crate) shed: AtomicU64,
+    /// Requests that were sent twice.
+    pub(crate) hedges: AtomicU64,
+    /// Those of them that the second copy answered.
+    pub(crate) hedges_won: AtomicU64,
+    /// Retries that the budget did not allow.
+    pub(crate) retries_refused: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
 }

@@ -35,18 +35,28 @@ use thiserror::Error;
 pub struct Pool {
     backends: Box<[Arc<Backend>]>,
     weights: Box<[u32]>,
+    /// `None` where all are equal.
+    shares: Option<Box<[u32]>>,
 }
 
 impl Pool {
-    /// A pool of backends with their weights; a weight is at least 1.
+    /// A pool of backends with their weights as configured; a weight is at least 1. Of each, as much counts as its share says
+    /// at this moment (slow start, degraded).
     pub fn new(members: impl IntoIterator<Item = (Arc<Backend>, u32)>) -> Self {
         let (backends, weights): (Vec<_>, Vec<_>) = members
             .into_iter()
             .map(|(backend, weight)| (backend, weight.max(1)))
             .unzip();
+        let shares: Box<[u32]> = backends
+            .iter()
+            .map(|backend: &Arc<Backend>| backend.share())
+            .collect();
+        let alike = shares.windows(2).all(|pair| pair[0] == pair[1]);
+        let effective = |(weight, share): (u32, &u32)| if alike { weight } else { weight * share };
         Pool {
             backends: backends.into(),
-            weights: weights.into(),
+            weights: weights.into_iter().zip(&shares).map(effective).collect(),
+            shares: (!alike).then_some(shares),
         }
     }
 
@@ -65,9 +75,14 @@ impl Pool {
         &self.backends
     }
 
-    /// One weight a backend, in the same order.
+    /// One effective weight a backend, in the same order. Only their proportions mean something.
     pub fn weights(&self) -> &[u32] {
         &self.weights
+    }
+
+    /// How much of each backend's weight counts, for strategies that know no weights; `None` where all are equal.
+    pub fn shares(&self) -> Option<&[u32]> {
+        self.shares.as_deref()
     }
 }
 
@@ -234,11 +249,18 @@ impl FromStr for Name {
 /// strategy and from reload to reload.
 pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
     match name {
-        Name::RoundRobin => Arc::new(RoundRobin::new(cursor.clone())),
+        // Blind to weights, not to a slow start.
+        Name::RoundRobin => match pool.shares() {
+            None => Arc::new(RoundRobin::new(cursor.clone())),
+            Some(shares) => Arc::new(WeightedRoundRobin::new(shares, cursor.clone())),
+        },
         Name::WeightedRoundRobin => {
             Arc::new(WeightedRoundRobin::new(pool.weights(), cursor.clone()))
         }
-        Name::Random => Arc::new(Random),
+        Name::Random => match pool.shares() {
+            None => Arc::new(Random),
+            Some(shares) => Arc::new(Weighted::new(shares)),
+        },
         Name::Weighted => Arc::new(Weighted::new(pool.weights())),
         Name::LeastConnections => Arc::new(LeastConnections::new(cursor.clone())),
         Name::FastestResponseTime => Arc::new(FastestResponseTime::new(cursor.clone())),

@@ -144,9 +144,12 @@ async fn backend_that_is_not_known_yet_is_better_than_none() {
 }
 
 #[tokio::test]
-async fn without_a_healthy_backend_nobody_is_sent_anywhere() {
+async fn without_a_healthy_backend_and_without_panic_nobody_is_sent_anywhere() {
     let (origin, _) = probed(|_| 500).await;
-    let balancer = balancer_with(&[&origin], |config| config.health = checks());
+    let balancer = balancer_with(&[&origin], |config| {
+        config.health = checks();
+        config.panic_threshold = 0.0;
+    });
     balancer.reaches(&[State::Unhealthy]).await;
     let answer = balancer.get("/").await;
     assert_eq!(answer.status(), 503);
@@ -306,6 +309,7 @@ async fn backend_that_begins_unhealthy_needs_all_its_successes() {
             initial: Initial::Unhealthy,
             ..health
         });
+        config.panic_threshold = 0.0;
     });
     until("single successes have come", || probes.load(SeqCst) > 6).await;
     assert_eq!(balancer.states(), [State::Unhealthy]);
@@ -395,5 +399,5 @@ async fn refused_connection_takes_a_healthy_backend_out_before_the_next_probe() 
     for _ in 0..2 {
         assert_eq!(client.get("/").await.text(), "served");
     }
-    balancer.reaches(&[State::Unhealthy, State::Healthy]).await;
+    balancer.reaches(&[State::Ejected, State::Healthy]).await;
 }

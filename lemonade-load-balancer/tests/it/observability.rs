@@ -96,7 +96,7 @@ async fn metrics_count_what_failed() {
         ("lemonade_backend_in_flight{backend=\"mute\"}", 0.0),
         ("lemonade_backend_up{backend=\"nobody\"}", 0.0),
         (
-            "lemonade_backend_state{backend=\"nobody\",state=\"unhealthy\"}",
+            "lemonade_backend_state{backend=\"nobody\",state=\"ejected\"}",
             1.0,
         ),
     ] {

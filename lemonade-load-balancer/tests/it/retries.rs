@@ -2,7 +2,9 @@
 
 use crate::balancer::{GET, Nobody, balancer, balancer_at, balancer_with, ok};
 use lemonade_load_balancer::backend::State;
+use lemonade_load_balancer::outlier::Rules;
 use lemonade_test::{Broken, Connection, Origin, until};
+use std::time::Duration;
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody";
 
@@ -28,12 +30,18 @@ async fn rude() -> Origin {
 async fn refused_connection_is_healed_by_another_backend_and_taken_out_at_once() {
     let nobody = Nobody::new();
     let origin = Origin::named("alive").await;
-    let balancer = balancer_at(&[nobody.address(), origin.address()], |_| {});
+    let balancer = balancer_at(&[nobody.address(), origin.address()], |config| {
+        config.outlier = Some(Rules {
+            eject: Duration::from_secs(600),
+            max_eject: Duration::from_secs(600),
+            ..Rules::default()
+        });
+    });
     let mut client = balancer.client().await;
     for request in [POST, GET, POST, GET] {
         assert_eq!(client.ask(request).await.text(), "alive");
     }
-    balancer.reaches(&[State::Unhealthy, State::Healthy]).await;
+    balancer.reaches(&[State::Ejected, State::Healthy]).await;
     let failures = format!(
         "lemonade_backend_connect_failures_total{{backend=\"{}\"}}",
         nobody.address()
@@ -58,22 +66,24 @@ async fn backend_that_refused_comes_back_without_health_checks() {
     for _ in 0..2 {
         assert_eq!(client.get("/").await.text(), "other");
     }
-    balancer.reaches(&[State::Unhealthy, State::Healthy]).await;
+    balancer.reaches(&[State::Ejected, State::Healthy]).await;
     let address = nobody.address();
     drop(nobody);
     let back = Origin::named_at(address, "back").await;
-    balancer.reaches(&[State::Healthy, State::Healthy]).await;
+    while balancer.states() != [State::Healthy, State::Healthy] {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    assert_eq!(back.requests().len(), 3, "trials, one at a time");
     let mut got = [client.get("/").await.text(), client.get("/").await.text()];
     got.sort();
     assert_eq!(got, ["back", "other"]);
-    assert_eq!(back.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn unanswered_get_is_tried_elsewhere_and_post_is_not() {
     for silent in [mute().await, rude().await] {
         let origin = Origin::named("alive").await;
-        let balancer = balancer(&[&silent, &origin]);
+        let balancer = balancer_with(&[&silent, &origin], |config| config.outlier = None);
         let mut client = balancer.client().await;
         for _ in 0..10 {
             assert_eq!(client.get("/").await.text(), "alive");
@@ -153,7 +163,7 @@ async fn exhausted_retries_are_a_502_with_a_reason() {
     let balancer = balancer_with(
         &[&origins[0], &origins[1], &origins[2], &origins[3]],
         |config| {
-            config.retries = 2;
+            config.retries.attempts = 2;
         },
     );
     let mut client = balancer.client().await;
@@ -178,7 +188,7 @@ async fn exhausted_retries_are_a_502_with_a_reason() {
 #[tokio::test]
 async fn retries_can_be_switched_off() {
     let (silent, origin) = (mute().await, Origin::named("alive").await);
-    let balancer = balancer_with(&[&silent, &origin], |config| config.retries = 0);
+    let balancer = balancer_with(&[&silent, &origin], |config| config.retries.attempts = 0);
     let mut client = balancer.client().await;
     let mut statuses = [
         client.get("/").await.status(),
@@ -201,9 +211,7 @@ async fn without_any_backend_clients_are_told_when_to_come_back() {
             .unwrap_or_default()
             .contains("connection_refused")
     );
-    balancer
-        .reaches(&[State::Unhealthy, State::Unhealthy])
-        .await;
+    balancer.reaches(&[State::Ejected, State::Ejected]).await;
     let plain = client.get("/").await;
     assert_eq!(plain.status(), 503);
     assert_eq!(plain.field("retry-after"), Some("1"));

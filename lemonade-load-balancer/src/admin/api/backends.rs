@@ -3,8 +3,8 @@
 use super::super::Admin;
 use super::super::problem::{Body, Problem};
 use super::Persist;
-use crate::backend::{BackendId, State as BackendState};
-use crate::config::{Plan, Source, WEIGHTS};
+use crate::backend::{BackendId, FULL_SHARE, State as BackendState, UNLIMITED};
+use crate::config::{Plan, Source, Tier, WEIGHTS};
 use crate::control::Order;
 use crate::snapshot::Member;
 use crate::stats::ShardStats;
@@ -31,7 +31,12 @@ pub(super) struct BackendStatus {
     endpoint: SocketAddr,
     /// Its share under the weighted strategies.
     weight: u32,
-    /// `starting`, `healthy`, `degraded`, `unhealthy` or `draining`.
+    /// As much of that as counts now: less in a slow start, or while it is degraded.
+    effective_weight: f64,
+    /// `primary`, or `backup`.
+    #[schema(value_type = String)]
+    tier: Tier,
+    /// `starting`, `healthy`, `degraded`, `unhealthy`, `ejected` or `draining`.
     #[schema(value_type = String)]
     state: BackendState,
     /// Who named it: `file`, `environment`, `command line`, `sql`, `dns NAME` or `api`.
@@ -41,6 +46,9 @@ pub(super) struct BackendStatus {
     drained: bool,
     /// Requests sent to it whose answer has not ended.
     in_flight: u32,
+    /// Requests that it takes at once; absent where there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_in_flight: Option<u32>,
     /// Average time to first byte over the last answers; absent while there is none of the last 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_seconds: Option<f32>,
@@ -52,6 +60,8 @@ pub(super) struct BackendStatus {
     failures: u64,
     /// Attempts that were made again, there or elsewhere.
     retries: u64,
+    /// How often it was ejected.
+    ejections: u64,
 }
 
 fn report(member: &Member, now: Duration) -> BackendStatus {
@@ -61,10 +71,14 @@ fn report(member: &Member, now: Duration) -> BackendStatus {
         address: member.live.id.to_string(),
         endpoint: member.config.endpoint,
         weight: member.config.weight,
+        effective_weight: f64::from(member.config.weight * member.live.share())
+            / f64::from(FULL_SHARE),
+        tier: member.config.tier,
         state: member.live.state.get(),
         source: member.config.source.clone(),
         drained: member.config.drained,
         in_flight: member.live.load.in_flight(),
+        max_in_flight: Some(member.live.load.limit()).filter(|limit| *limit != UNLIMITED),
         latency_seconds: member.live.load.latency.seconds(now),
         requests: sum(|shard| {
             let classes = shard.responses.iter();
@@ -73,6 +87,7 @@ fn report(member: &Member, now: Duration) -> BackendStatus {
         errors: sum(|shard| shard.responses[4].load(Relaxed)),
         failures: sum(|shard| shard.failures.load(Relaxed) + shard.connect_failures.load(Relaxed)),
         retries: sum(|shard| shard.retries.load(Relaxed)),
+        ejections: member.live.ejections.load(Relaxed),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::Admin;
 use crate::drain::Phase;
-use crate::snapshot::SourceStatus;
+use crate::snapshot::{Panic, SourceStatus};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -40,6 +40,11 @@ pub(super) struct Status {
     backends: usize,
     /// Those that may be picked.
     backends_eligible: usize,
+    /// Those that are healthy or degraded.
+    backends_usable: usize,
+    /// Why backends are picked that are not usable: `few_usable` or `none_reachable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panic: Option<&'static str>,
     /// Sources of backends besides the file.
     sources: Vec<SourceStatus>,
 }
@@ -66,6 +71,8 @@ pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
         connections: admin.connections.load(Relaxed),
         backends: snapshot.members.len(),
         backends_eligible: snapshot.pool.len(),
+        backends_usable: snapshot.usable(),
+        panic: snapshot.panic.map(Panic::as_str),
         sources: snapshot.sources.to_vec(),
     })
 }

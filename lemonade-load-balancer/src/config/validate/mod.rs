@@ -4,11 +4,12 @@
 
 mod discovery;
 mod health;
+mod reliability;
 
 use super::overrides::Overrides;
 use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat};
 use super::{
-    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, MAX_RETRIES, Network, Secret,
+    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, IN_FLIGHT, Network, Secret,
     Source, Timeouts, WEIGHTS,
 };
 use crate::backend::BackendId;
@@ -125,14 +126,12 @@ impl Check<'_> {
             raw.health_check_timeout,
         );
         config.timeouts = self.timeouts(&raw.timeouts);
-        self.limits(&raw.limits, raw.proxy.max_connections, &mut config);
-        config.retries = match raw.retries {
-            Some(Switch::Off) => 0,
-            Some(Switch::Set(retries)) => {
-                self.within("retries.attempts", retries.attempts, 0..=MAX_RETRIES, 2)
-            }
-            _ => config.retries,
-        };
+        self.limits(raw.limits, raw.proxy.max_connections, &mut config);
+        config.outlier = self.outlier(raw.outlier);
+        config.slow_start = self.slow_start(raw.slow_start, config.slow_start);
+        config.panic_threshold = Self::panic_threshold(raw.panic_threshold, config.panic_threshold);
+        config.retries = self.retries(raw.retries);
+        config.hedge = self.hedge(raw.hedge);
         config.headers.forwarded = raw.headers.forwarded.unwrap_or(false);
         config.headers.host = raw.headers.host.filter(|host| self.is_host(host));
         config.headers.trusted_proxies = raw
@@ -153,46 +152,9 @@ impl Check<'_> {
     }
 
     fn warn_of_planned(&mut self, raw: &Raw) {
-        let retries = match &raw.retries {
-            Some(Switch::Set(retries)) => Some(retries),
-            _ => None,
-        };
-        let planned = [
-            ("outlier", raw.outlier.is_some()),
-            ("slow_start", raw.slow_start.is_some()),
-            ("panic_threshold", raw.panic_threshold.is_some()),
-            ("engine", raw.engine.is_some()),
-            ("timeouts.queue", raw.timeouts.queue.is_some()),
-            (
-                "retries.on",
-                retries.is_some_and(|retries| !retries.on.0.is_empty()),
-            ),
-            (
-                "retries.budget",
-                retries.is_some_and(|retries| retries.budget.is_some()),
-            ),
-            (
-                "retries.min_per_second",
-                retries.is_some_and(|retries| retries.min_per_second.is_some()),
-            ),
-            (
-                "backends[].tier",
-                raw.backends
-                    .0
-                    .iter()
-                    .any(|backend| backend.value.0.tier.is_some()),
-            ),
-            (
-                "backends[].max_in_flight",
-                raw.backends
-                    .0
-                    .iter()
-                    .any(|backend| backend.value.0.max_in_flight.is_some()),
-            ),
-        ];
-        for (key, _) in planned.iter().filter(|(_, present)| *present) {
+        if raw.engine.is_some() {
             self.warnings
-                .push(format!("`{key}` has no effect in this release"));
+                .push("`engine` has no effect in this release".to_owned());
         }
     }
 
@@ -238,6 +200,10 @@ impl Check<'_> {
 
     fn backend(&mut self, path: &str, raw: RawBackend) -> Option<BackendConfig> {
         let weight = self.within(&format!("{path}.weight"), raw.weight, WEIGHTS, 1);
+        let max_in_flight = raw.max_in_flight.map(|limit| {
+            let path = format!("{path}.max_in_flight");
+            self.within(&path, Some(limit), IN_FLIGHT, *IN_FLIGHT.start())
+        });
         let Some(address) = raw.address else {
             self.faults.push(
                 self.document
@@ -262,6 +228,8 @@ impl Check<'_> {
             endpoint,
             name,
             weight,
+            tier: Self::tier(raw.tier.as_ref()),
+            max_in_flight,
             source: Source::File,
             drained: false,
         })
@@ -316,10 +284,11 @@ impl Check<'_> {
             total: timeout("total", raw.total, default.total),
             upstream_idle: timeout("upstream_idle", raw.upstream_idle, default.upstream_idle),
             tunnel: timeout("tunnel", raw.tunnel, default.tunnel),
+            queue: timeout("queue", raw.queue, default.queue),
         }
     }
 
-    fn limits(&mut self, raw: &super::raw::RawLimits, older: Option<u32>, config: &mut Config) {
+    fn limits(&mut self, raw: super::raw::RawLimits, older: Option<u32>, config: &mut Config) {
         let limits = &mut config.limits;
         if let Some((path, count)) = either(
             raw.max_connections,
@@ -346,6 +315,13 @@ impl Check<'_> {
         );
         let bytes = raw.uri_bytes.map(|size| size.as_usize());
         limits.uri_bytes = self.within("limits.uri_bytes", bytes, 64..=65_536, limits.uri_bytes);
+        limits.max_queued = self.within(
+            "limits.max_queued",
+            raw.max_queued,
+            0..=1_000_000,
+            limits.max_queued,
+        );
+        limits.max_in_flight = self.max_in_flight(raw.max_in_flight);
     }
 
     fn runtime(&mut self, raw: &super::raw::RawRuntime, config: &mut Config) {
@@ -750,9 +726,9 @@ mod tests {
 
     #[test]
     fn planned_blocks_are_accepted_with_a_warning() {
-        let text = "backends: [{address: \"127.0.0.1:2\", tier: backup}]\noutlier: {consecutive: 5}\nslow_start: 30s\n";
+        let text = "backends: [\"127.0.0.1:2\"]\nengine: {cooldown: 60s}\n";
         let loaded = load_text(".yaml", text, &[]).unwrap();
-        assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     }
 
     #[test]
@@ -761,7 +737,7 @@ mod tests {
             "backends: [\"127.0.0.1:2\"]\nhealth: off\nretries: off\nadmin: off\naccess_log: 25%\n",
         );
         assert_eq!(
-            (config.health, config.retries, config.admin),
+            (config.health, config.retries.attempts, config.admin),
             (None, 0, None)
         );
         assert!((config.access_log.sample - 0.25).abs() < 1e-9);

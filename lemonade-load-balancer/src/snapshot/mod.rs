@@ -3,11 +3,16 @@
 //! Published by the control task, read by everyone else. A reader's cost is one atomic load while nothing changes (a shard
 //! keeps an `arc_swap::Cache`). Live state is *shared* between snapshots, never copied: publishing loses nothing learned.
 
-use crate::backend::{Backend, BackendId, State};
+mod eligible;
+
+pub use eligible::Panic;
+
+use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Source};
 use crate::listen::Listening;
 use crate::strategy::{self, Cursor, Pool, Strategy};
 use arc_swap::ArcSwap;
+use eligible::{Candidate, choose};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -58,6 +63,12 @@ impl Members {
     }
 }
 
+impl Members {
+    pub(crate) fn list(&self) -> &[Member] {
+        &self.list
+    }
+}
+
 /// What a snapshot is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
@@ -67,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) listening: Listening,
     pub(crate) sources: Arc<[SourceStatus]>,
     pub(crate) lapsed: Arc<[Arc<Backend>]>,
+    pub(crate) trials: Box<[Arc<Backend>]>,
 }
 
 /// One published view.
@@ -86,6 +98,10 @@ pub struct Snapshot {
     pub lapsed: Arc<[Arc<Backend>]>,
     /// Those that may be picked.
     pub pool: Pool,
+    /// Some of them are not usable, and why they are picked all the same.
+    pub panic: Option<Panic>,
+    /// Ejected backends that may take a single request each.
+    pub trials: Box<[Arc<Backend>]>,
     /// Picks from `pool`.
     pub strategy: Arc<dyn Strategy>,
     /// Its name; it may differ from the configuration's, when it was changed by hand.
@@ -95,14 +111,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The view of `members` as their states are now. If none is healthy, those about which nothing is known yet are picked:
-    /// at the start that serves a request which would otherwise be refused.
+    /// The view of `members` as their states are now.
     pub(crate) fn new(generation: u64, parts: Parts, cursor: &Arc<Cursor>) -> Self {
         let members = parts.members;
-        let mut pool = eligible(&members.list, &[State::Healthy, State::Degraded]);
-        if pool.is_empty() {
-            pool = eligible(&members.list, &[State::Starting]);
-        }
+        let candidates: Vec<Candidate> = members.list.iter().map(candidate).collect();
+        let choice = choose(&candidates, parts.config.panic_threshold);
+        let chosen = choice.places.iter().map(|place| &members.list[*place]);
+        let pool = Pool::new(chosen.map(|member| (member.live.clone(), member.config.weight)));
         let strategy = strategy::build(parts.strategy_name, &pool, cursor);
         Snapshot {
             generation,
@@ -112,6 +127,8 @@ impl Snapshot {
             listening: parts.listening,
             sources: parts.sources,
             lapsed: parts.lapsed,
+            trials: parts.trials,
+            panic: choice.panic,
             pool,
             strategy,
             strategy_name: parts.strategy_name,
@@ -130,7 +147,14 @@ impl Snapshot {
             listening: self.listening,
             sources: self.sources.clone(),
             lapsed: self.lapsed.clone(),
+            trials: self.trials.clone(),
         }
+    }
+
+    /// How many backends are usable.
+    pub fn usable(&self) -> usize {
+        let states = self.members.iter().map(|member| member.live.state.get());
+        states.filter(|state| state.is_usable()).count()
     }
 
     /// The backend of this identity, if a source names it.
@@ -147,11 +171,12 @@ impl Snapshot {
     }
 }
 
-fn eligible(members: &[Member], states: &[State]) -> Pool {
-    let eligible = members
-        .iter()
-        .filter(|member| states.contains(&member.live.state.get()));
-    Pool::new(eligible.map(|member| (member.live.clone(), member.config.weight)))
+fn candidate(member: &Member) -> Candidate {
+    Candidate {
+        state: member.live.state.get(),
+        tier: member.config.tier,
+        unreachable: member.live.is_unreachable(),
+    }
 }
 
 /// Where snapshots are read. Cheap to clone.

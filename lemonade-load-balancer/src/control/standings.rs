@@ -1,0 +1,315 @@
+//! What the control task knows of each backend between two decisions: its standing, and what requests meet there.
+//!
+//! The pure parts decide ([`Standing`], [`Watch`], [`Gradient`]); this keeps one of each for every backend, and writes what
+//! follows into the live state.
+
+use crate::backend::{Backend, BackendId, Move, Standing, State, Terms, UNLIMITED, Verdict};
+use crate::concurrency::{Gradient, Measured};
+use crate::config::{Config, Initial, MaxInFlight};
+use crate::outlier::{Glance, Recent, Rules, Sign, Totals, Watch};
+use crate::snapshot::Member;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// The most that an adaptive limit may come to where the configuration names no other.
+const MOST_ADAPTIVE: u32 = 10_000;
+
+/// One backend between two decisions.
+#[derive(Debug)]
+struct Entry {
+    backend: Arc<Backend>,
+    standing: Standing,
+    watch: Watch,
+    gradient: Gradient,
+    /// Answers, and nanoseconds until they began, that the gradient has seen.
+    measured: (u64, u64),
+}
+
+/// A backend that went from one state to another.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) backend: Arc<Backend>,
+    pub(super) from: State,
+    pub(super) to: State,
+    pub(super) cause: String,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Standings(HashMap<BackendId, Entry>);
+
+/// What the configuration says of ejections and returns. Backends that cannot be reached are ejected even where outlier
+/// detection is off: that is no matter of opinion.
+fn terms(config: &Config) -> Terms {
+    let rules = config.outlier.unwrap_or_default();
+    Terms {
+        eject: rules.eject,
+        max_eject: rules.max_eject,
+        slow_start: config.slow_start,
+    }
+}
+
+impl Standings {
+    /// Begins with a backend, or has it go on under what the configuration says of it now.
+    pub(super) fn adopt(
+        &mut self,
+        backend: &Arc<Backend>,
+        drained: bool,
+        config: &Config,
+        now: Duration,
+    ) {
+        let entry = self
+            .0
+            .entry(backend.id.clone())
+            .or_insert_with(|| Entry::new(backend));
+        let mut apply = |what| entry.standing.apply(what, now, &terms(config), 0.5);
+        apply(match drained {
+            true => Move::Drained,
+            false => Move::Enabled,
+        });
+        match config.health.as_ref().map(|health| health.initial) {
+            None => apply(Move::Unchecked),
+            Some(initial) => entry.presume(initial, now, config),
+        }
+        self.settle(&backend.id, config, now);
+    }
+
+    /// Forgets what nobody names any more.
+    pub(super) fn retain(&mut self, members: &[Member]) {
+        let staying: HashMap<&BackendId, ()> =
+            members.iter().map(|member| (&member.live.id, ())).collect();
+        self.0.retain(|id, _| staying.contains_key(id));
+    }
+
+    /// Takes account of what happened to a backend. `None` if that leaves its state as it is.
+    pub(super) fn apply(
+        &mut self,
+        id: &BackendId,
+        what: Move,
+        config: &Config,
+        now: Duration,
+    ) -> Option<(State, State)> {
+        let entry = self.0.get_mut(id)?;
+        entry
+            .standing
+            .apply(what, now, &terms(config), fastrand::f64());
+        self.settle(id, config, now)
+    }
+
+    /// Writes what a standing comes to into the live state.
+    fn settle(&mut self, id: &BackendId, config: &Config, now: Duration) -> Option<(State, State)> {
+        let terms = terms(config);
+        let others_warm = || {
+            let others = self.0.iter().filter(|(other, _)| *other != id);
+            others
+                .into_iter()
+                .any(|(_, other)| other.standing.is_warm(now, &terms))
+        };
+        let entry = self.0.get(id)?;
+        let (from, to) = (entry.backend.state.get(), entry.standing.state());
+        let comes_back = to.is_usable() && (from != to && !from.is_usable());
+        let slowly = comes_back && !terms.slow_start.is_zero() && others_warm();
+        let entry = self.0.get_mut(id)?;
+        if comes_back {
+            entry.standing.come_back(now, slowly);
+            entry.watch.forget();
+            entry.backend.load.succeeded();
+        }
+        if to == State::Ejected && from != to {
+            entry.backend.ejections.fetch_add(1, Relaxed);
+        }
+        entry.backend.state.set(to);
+        entry
+            .backend
+            .set_unreachable(entry.standing.is_unreachable());
+        entry.backend.set_share(entry.standing.share(now, &terms));
+        entry.open_trial(now);
+        (from != to).then_some((from, to))
+    }
+
+    /// Moves on what time alone moves on. Returns who changed state, and whether anything else did that a snapshot shows.
+    pub(super) fn pass_time(&mut self, config: &Config, now: Duration) -> (Vec<Moved>, bool) {
+        let terms = terms(config);
+        let mut due = Vec::new();
+        let mut shown = false;
+        for entry in self.0.values_mut() {
+            let had_trial = entry.standing.trial(now).is_some();
+            entry.standing.pass_time(now, &terms);
+            shown |= had_trial != entry.standing.trial(now).is_some();
+            let share = entry.standing.share(now, &terms);
+            shown |= share != entry.backend.share();
+            entry.backend.set_share(share);
+            entry.widen_trial(now);
+            if entry.standing.state() != entry.backend.state.get() {
+                due.push(entry.backend.clone());
+            } else if !had_trial {
+                entry.open_trial(now);
+            }
+        }
+        let moved = due.into_iter().filter_map(|backend| {
+            let (from, to) = self.settle(&backend.id, config, now)?;
+            let cause = "nothing speaks against it any more".to_owned();
+            Some(Moved {
+                backend,
+                from,
+                to,
+                cause,
+            })
+        });
+        (moved.collect(), shown)
+    }
+
+    /// Ejected backends that may take a single request each.
+    pub(super) fn trials(&self, members: &[Member], now: Duration) -> Box<[Arc<Backend>]> {
+        let on_trial = members.iter().filter(|member| {
+            let entry = self.0.get(&member.live.id);
+            entry.is_some_and(|entry| entry.standing.trial(now).is_some())
+        });
+        on_trial.map(|member| member.live.clone()).collect()
+    }
+
+    /// Takes in what requests met since the last look; whoever fails by itself, and how that shows.
+    pub(super) fn look(&mut self, rules: &Rules, now: Duration) -> Vec<(Arc<Backend>, Sign)> {
+        let totals: Vec<Totals> = self
+            .0
+            .values()
+            .map(|entry| totals(&entry.backend))
+            .collect();
+        let ended_by_all = totals.iter().map(|totals| totals.ended).sum();
+        let glance = |backend: &Backend| Glance {
+            now,
+            in_flight: backend.load.in_flight(),
+            usual: backend
+                .load
+                .latency
+                .seconds(now)
+                .map(Duration::from_secs_f32),
+            ended_by_all,
+        };
+        for (entry, totals) in self.0.values_mut().zip(&totals) {
+            entry.watch.look(*totals, &glance(&entry.backend), rules);
+        }
+        let all = self.recent();
+        let signs = self.0.values().filter_map(|entry| {
+            if !entry.standing.state().is_usable() {
+                return None;
+            }
+            let rest = all.without(entry.watch.recent());
+            let sign = entry.watch.sign(&glance(&entry.backend), rest, rules)?;
+            Some((entry.backend.clone(), sign))
+        });
+        signs.collect()
+    }
+
+    /// What all backends together saw within the window.
+    fn recent(&self) -> Recent {
+        let mut all = Recent::default();
+        self.0
+            .values()
+            .for_each(|entry| all += entry.watch.recent());
+        all
+    }
+
+    /// Whether one more may be ejected because requests fail there: the others must be enough, and not fail just as much.
+    pub(super) fn may_eject(&self, id: &BackendId, rules: &Rules) -> bool {
+        let Some(own) = self.0.get(id) else {
+            return false;
+        };
+        let (mut ejected, mut all) = (0u32, 0u32);
+        for entry in self.0.values() {
+            let state = entry.standing.state();
+            all += u32::from(state != State::Draining);
+            let by_failures = state == State::Ejected && !entry.standing.is_unreachable();
+            ejected += u32::from(by_failures);
+        }
+        let rest = self.recent().without(own.watch.recent());
+        f64::from(ejected + 1) <= rules.max_ejected * f64::from(all) && !rest.fails(rules)
+    }
+
+    /// Sets how many requests each backend takes at once.
+    pub(super) fn limit(&mut self, members: &[Member], config: &Config, now: Duration) {
+        let default = config.limits.max_in_flight;
+        for member in members {
+            let own = member.config.max_in_flight;
+            let limit = match (default, own) {
+                (MaxInFlight::Adaptive, _) => {
+                    let Some(entry) = self.0.get_mut(&member.live.id) else {
+                        continue;
+                    };
+                    entry.measure(own.unwrap_or(MOST_ADAPTIVE), now)
+                }
+                (_, Some(own)) => own,
+                (MaxInFlight::Fixed(limit), None) => limit,
+                (MaxInFlight::Unlimited, None) => UNLIMITED,
+            };
+            member.live.load.set_limit(limit);
+        }
+    }
+}
+
+impl Entry {
+    fn new(backend: &Arc<Backend>) -> Self {
+        Entry {
+            backend: backend.clone(),
+            standing: Standing::new(backend.state.get()),
+            watch: Watch::new(totals(backend)),
+            gradient: Gradient::default(),
+            measured: measured(backend),
+        }
+    }
+
+    /// What is taken for granted of a backend that no probe has looked at.
+    fn presume(&mut self, initial: Initial, now: Duration, config: &Config) {
+        let verdict = match initial {
+            Initial::Checking => return,
+            Initial::Healthy => Verdict::Up,
+            Initial::Unhealthy => Verdict::Down { unreachable: false },
+        };
+        if self.standing.state() == State::Starting {
+            let what = Move::Probed(verdict);
+            self.standing.apply(what, now, &terms(config), 0.5);
+        }
+    }
+
+    fn open_trial(&self, now: Duration) {
+        match self.standing.trial(now) {
+            Some(any) => self.backend.trial.open(any),
+            None => self.backend.trial.close(),
+        }
+    }
+
+    fn widen_trial(&self, now: Duration) {
+        if self.standing.trial(now) == Some(true) {
+            self.backend.trial.widen();
+        }
+    }
+
+    fn measure(&mut self, most: u32, now: Duration) -> u32 {
+        let (answers, nanos) = measured(&self.backend);
+        let measured = Measured {
+            answers: answers.saturating_sub(self.measured.0),
+            sum: Duration::from_nanos(nanos.saturating_sub(self.measured.1)),
+            in_flight: self.backend.load.in_flight(),
+        };
+        self.measured = (answers, nanos);
+        self.gradient.measure(measured, most, now)
+    }
+}
+
+fn totals(backend: &Backend) -> Totals {
+    let mut totals = Totals::default();
+    for shard in &backend.stats {
+        totals.begun += shard.begun.load(Relaxed);
+        totals.failed += shard.faults.load(Relaxed);
+        totals.ended += shard.ended();
+    }
+    totals
+}
+
+fn measured(backend: &Backend) -> (u64, u64) {
+    let answers = |shard: &crate::stats::ShardStats| shard.answers();
+    let answers = backend.stats.iter().map(answers).sum();
+    (answers, backend.sum(|shard| &shard.latency_sum))
+}
