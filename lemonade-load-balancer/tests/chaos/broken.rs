@@ -6,6 +6,9 @@ use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
 
+/// Five failures in a row are enough.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// Connections are reset before any byte of an answer.
 pub(crate) async fn reset_at_once() -> Row {
     broken("reset before any byte", Behaviour::ResetAtOnce).await
@@ -20,8 +23,8 @@ pub(crate) async fn garbage() -> Row {
 pub(crate) async fn fail_fast() -> Row {
     let mut stage = Stage::set("fail fast (500)").await;
     stage.strike(&[0], Behaviour::Fail);
-    stage.ejects(&[0], Duration::from_secs(1)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.ejects(&[0], AT_ONCE).await;
+    stage.heal(&[0]).await;
     let (all, others) = (requests_a_second(), posts_a_second());
     let most = Bounds {
         idempotent: stage.exposed(0.25, all - others),
@@ -35,22 +38,24 @@ pub(crate) async fn fail_fast() -> Row {
 pub(crate) async fn fail_fast_retried() -> Row {
     let lines = "retries: { on: [connect_failure, reset, timeout, 500, 502, 503] }\n";
     let stage = Stage::with("fail fast (500, retried)", 4, lines).await;
-    spoil(stage, Behaviour::Fail).await
+    spoil(stage, Behaviour::Fail, AT_ONCE).await
 }
 
-/// It says that it is too busy, and when to come again.
+/// It says that it is too busy, and when to come again. That is no fault for which it would be ejected; its health checks are
+/// told the same, and take it out.
 pub(crate) async fn busy() -> Row {
-    broken("503 with Retry-After", Behaviour::Busy).await
+    let stage = Stage::set("503 with Retry-After").await;
+    spoil(stage, Behaviour::Busy, Duration::from_secs(2)).await
 }
 
 async fn broken(fault: &str, behaviour: Behaviour) -> Row {
-    spoil(Stage::set(fault).await, behaviour).await
+    spoil(Stage::set(fault).await, behaviour, AT_ONCE).await
 }
 
-async fn spoil(mut stage: Stage, behaviour: Behaviour) -> Row {
+async fn spoil(mut stage: Stage, behaviour: Behaviour, out_within: Duration) -> Row {
     stage.strike(&[0], behaviour);
-    stage.ejects(&[0], Duration::from_secs(1)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.ejects(&[0], out_within).await;
+    stage.heal(&[0]).await;
     let others = stage.exposed(0.25, posts_a_second());
     stage
         .bounds(Bounds {
@@ -65,8 +70,8 @@ async fn spoil(mut stage: Stage, behaviour: Behaviour) -> Row {
 pub(crate) async fn reset_midway() -> Row {
     let mut stage = Stage::set("reset midway").await;
     stage.strike(&[0], Behaviour::ResetMidway);
-    stage.ejects(&[0], Duration::from_secs(1)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.ejects(&[0], AT_ONCE).await;
+    stage.heal(&[0]).await;
     let cut = stage.exposed(0.25, requests_a_second());
     stage
         .bounds(Bounds {

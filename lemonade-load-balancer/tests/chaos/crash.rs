@@ -10,7 +10,7 @@ pub(crate) async fn one() -> Row {
     let mut stage = Stage::set("crash").await;
     stage.strike(&[0], Behaviour::Gone);
     stage.ejects(&[0], Duration::from_secs(1)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.heal(&[0]).await;
     let others = stage.in_flight_at_fault();
     stage
         .bounds(Bounds {
@@ -25,7 +25,7 @@ pub(crate) async fn all_but_one() -> Row {
     let mut stage = Stage::set("crash of three in four").await;
     stage.strike(&[0, 1, 2], Behaviour::Gone);
     stage.ejects(&[0, 1, 2], Duration::from_secs(1)).await;
-    stage.heal(&[0, 1, 2], Duration::from_secs(4)).await;
+    stage.heal(&[0, 1, 2]).await;
     let others = stage.in_flight_at_fault();
     stage
         .bounds(Bounds {
@@ -43,7 +43,7 @@ pub(crate) async fn midway() -> Row {
     tokio::time::sleep(Duration::from_millis(200)).await;
     stage.strike(&[0], Behaviour::Gone);
     stage.ejects(&[0], Duration::from_secs(1)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.heal(&[0]).await;
     let in_flight = stage.in_flight_at_fault();
     stage
         .bounds(Bounds {

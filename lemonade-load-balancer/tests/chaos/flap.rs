@@ -30,7 +30,7 @@ async fn flap(fault: &str, behaviour: Behaviour) -> Row {
         stage.backends[0].behave(Behaviour::Answer);
         sleep(MOMENT).await;
     }
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.heal(&[0]).await;
     // Whether it is out is a matter of the moment, so the bound supposes that it never is: half of its time it fails.
     let others = in_flight + stage.exposed(0.25, posts_a_second()) / 2;
     stage

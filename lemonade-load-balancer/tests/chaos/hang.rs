@@ -20,7 +20,7 @@ async fn hang(fault: &str, behaviour: Behaviour) -> Row {
     let mut stage = Stage::set(fault).await;
     stage.strike(&[0], behaviour);
     stage.ejects(&[0], Duration::from_secs(2)).await;
-    stage.heal(&[0], Duration::from_secs(4)).await;
+    stage.heal(&[0]).await;
     let others = stage.exposed(0.25, posts_a_second());
     stage
         .bounds(Bounds {

@@ -17,7 +17,7 @@ pub(crate) async fn all() -> Row {
     stage.strike(&all, Behaviour::Gone);
     stage.ejects(&all, Duration::from_secs(1)).await;
     let returned = Instant::now();
-    stage.heal(&all, Duration::from_secs(4)).await;
+    stage.heal(&all).await;
     let first = stage.first_good(returned);
     stage.check(first.is_some_and(|first| first <= SOON), || {
         format!("the first request was served {first:?} after the return, not within {SOON:?}")

@@ -28,7 +28,7 @@ pub(crate) async fn storm() -> Row {
         stage.backends[turn % 4].behave(Behaviour::Answer);
         turn += 1;
     }
-    stage.heal(&[0, 1, 2, 3], Duration::from_secs(4)).await;
+    stage.heal(&[0, 1, 2, 3]).await;
     let applied = "lemonade_config_reloads_total{result=\"applied\"}";
     let applied = stage.metric(applied).await;
     let least = fault_lasts().as_secs_f64() / CHANGE.as_secs_f64() / 4.0;

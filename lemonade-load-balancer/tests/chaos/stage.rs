@@ -39,6 +39,13 @@ pub(crate) fn fault_lasts() -> Duration {
     Duration::from_secs(seconds.unwrap_or(3))
 }
 
+/// How soon after a fault a backend is back. An ejection is not longer than all before it together and the first, so that much
+/// of the fault's own time may pass, and no more than `outlier.max_eject`; then come its trials, or its health checks.
+pub(crate) fn soon() -> Duration {
+    const MAX_EJECT: Duration = Duration::from_secs(8);
+    fault_lasts().min(MAX_EJECT) + Duration::from_secs(2)
+}
+
 pub(crate) struct Stage {
     pub(crate) backends: Vec<Backend>,
     pub(crate) app: App,
@@ -130,15 +137,15 @@ impl Stage {
         });
     }
 
-    /// The fault is over; all of these backends must be back within so long, and then it is calm once more.
-    pub(crate) async fn heal(&mut self, backends: &[usize], within: Duration) {
+    /// The fault is over; all of these backends must be back [`soon`], and then it is calm once more.
+    pub(crate) async fn heal(&mut self, backends: &[usize]) {
         let healed = Instant::now();
         self.load.listen_for_good();
         let out = backends.iter().any(|backend| !self.is_in(*backend));
         for backend in backends {
             self.backends[*backend].behave(Behaviour::Answer);
         }
-        self.comes_back(backends, healed, within).await;
+        self.comes_back(backends, healed, soon()).await;
         if !out {
             // Who never left does not return.
             self.row.back = None;
@@ -201,8 +208,11 @@ impl Stage {
         self.in_flight_at_fault() + sent + TRIALS
     }
 
+    /// And, for each shard, the one that it was about to send on a connection which was just being closed.
     pub(crate) fn in_flight_at_fault(&self) -> u64 {
-        self.fault.map_or(0, |(_, in_flight)| u64::from(in_flight))
+        let shards = self.app.published().load().config.runtime.shards as u64;
+        self.fault
+            .map_or(0, |(_, in_flight)| u64::from(in_flight) + shards)
     }
 
     /// Ends the load; no more may have gone wrong than this.
