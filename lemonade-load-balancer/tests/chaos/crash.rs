@@ -2,8 +2,9 @@
 
 use crate::backend::Behaviour;
 use crate::report::{Bounds, Row};
-use crate::stage::Stage;
+use crate::stage::{Stage, fault_lasts};
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// One of four is killed, with requests under way, and comes back.
 pub(crate) async fn one() -> Row {
@@ -40,7 +41,7 @@ pub(crate) async fn midway() -> Row {
     let mut stage = Stage::set("crash in the middle of answers").await;
     let streaming = Behaviour::Stream(Duration::from_millis(40));
     stage.strike(&[0], streaming);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     stage.strike(&[0], Behaviour::Gone);
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0]).await;
@@ -49,6 +50,32 @@ pub(crate) async fn midway() -> Row {
         .bounds(Bounds {
             others: in_flight,
             cut: in_flight,
+            ..Bounds::default()
+        })
+        .await
+}
+
+/// For how long each is gone, and how long it has before the next one goes.
+const GONE: Duration = Duration::from_millis(300);
+const BETWEEN: Duration = Duration::from_millis(400);
+
+/// One after the other is restarted, and then all of them again, as often as a fault lasts seconds: there is never more than one
+/// that is not there.
+pub(crate) async fn rolling_restart() -> Row {
+    let mut stage = Stage::set("rolling restart, again and again").await;
+    let mut others = 0;
+    let rounds = fault_lasts().as_secs() as usize;
+    for backend in (0..4).cycle().take(4 * rounds) {
+        stage.strike(&[backend], Behaviour::Gone);
+        others += stage.in_flight_at_fault();
+        sleep(GONE).await;
+        stage.backends[backend].behave(Behaviour::Answer);
+        sleep(BETWEEN).await;
+    }
+    stage.heal(&[0, 1, 2, 3]).await;
+    stage
+        .bounds(Bounds {
+            others,
             ..Bounds::default()
         })
         .await

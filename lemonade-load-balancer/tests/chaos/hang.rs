@@ -29,3 +29,19 @@ async fn hang(fault: &str, behaviour: Behaviour) -> Row {
         })
         .await
 }
+
+/// All but one hang. Nearly every request has to be sent again, so the configuration allows that.
+pub(crate) async fn all_but_one() -> Row {
+    let lines = "retries: { attempts: 3, budget: 100% }\n";
+    let mut stage = Stage::with("hang of three in four", 4, lines).await;
+    stage.strike(&[0, 1, 2], Behaviour::Hang);
+    stage.ejects(&[0, 1, 2], Duration::from_secs(3)).await;
+    stage.heal(&[0, 1, 2]).await;
+    let others = stage.exposed(0.75, posts_a_second());
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
+}

@@ -37,12 +37,14 @@ use tokio::runtime::{Builder, LocalOptions};
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 18] = [
+const SCENARIOS: [Scenario; 22] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
     ("crash_midway", || Box::pin(crash::midway())),
+    ("rolling_restart", || Box::pin(crash::rolling_restart())),
     ("hang", || Box::pin(hang::answering())),
     ("hang_in_accept", || Box::pin(hang::accepting())),
+    ("hang_all_but_one", || Box::pin(hang::all_but_one())),
     ("reset_at_once", || Box::pin(broken::reset_at_once())),
     ("reset_midway", || Box::pin(broken::reset_midway())),
     ("garbage", || Box::pin(broken::garbage())),
@@ -56,7 +58,9 @@ const SCENARIOS: [Scenario; 18] = [
     ("flap_crashing", || Box::pin(flap::crashing())),
     ("ten_times_slower", || Box::pin(slow::ten_times())),
     ("cold_return", || Box::pin(slow::cold_return())),
-    ("all_die", || Box::pin(outage::all())),
+    ("all_die", || Box::pin(outage::all_die())),
+    ("all_hang", || Box::pin(outage::all_hang())),
+    ("all_fail", || Box::pin(outage::all_fail())),
     ("disk_full", || Box::pin(disk::of_logs())),
     ("reload_storm", || Box::pin(reload::storm())),
 ];

@@ -11,11 +11,28 @@ const SOON: Duration = Duration::from_millis(1_200);
 const CALM_AGAIN: Duration = Duration::from_secs(2);
 
 /// All die and return. While they are gone every request fails, and that is all that may.
-pub(crate) async fn all() -> Row {
-    let mut stage = Stage::set("all die and return").await;
+pub(crate) async fn all_die() -> Row {
+    all(Stage::set("all die and return").await, Behaviour::Gone).await
+}
+
+/// All hang, and answer again: what was sent meanwhile must not come back as an avalanche.
+pub(crate) async fn all_hang() -> Row {
+    all(Stage::set("all hang and return").await, Behaviour::Hang).await
+}
+
+/// All fail, and do not any more.
+pub(crate) async fn all_fail() -> Row {
+    all(
+        Stage::set("all fail (500) and return").await,
+        Behaviour::Fail,
+    )
+    .await
+}
+
+async fn all(mut stage: Stage, behaviour: Behaviour) -> Row {
     let all = [0, 1, 2, 3];
-    stage.strike(&all, Behaviour::Gone);
-    stage.ejects(&all, Duration::from_secs(1)).await;
+    stage.strike(&all, behaviour);
+    stage.endure(&all).await;
     let returned = Instant::now();
     stage.heal(&all).await;
     let first = stage.first_good(returned);
