@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) back: Option<Duration>,
     /// Of balancer, backends and clients together.
     pub(crate) peak_rss: u64,
+    /// The longest time for which the machine had no time for the scenario.
+    pub(crate) stall: Duration,
     /// Each thing that went wrong for a client, and how often.
     pub(crate) mishaps: BTreeMap<String, u64>,
     /// Bounds that did not hold.
@@ -46,9 +48,16 @@ impl Row {
             out: None,
             back: None,
             peak_rss: 0,
+            stall: Duration::ZERO,
             mishaps: BTreeMap::new(),
             broken: Vec::new(),
         }
+    }
+
+    /// Whether what was measured says nothing of the balancer: the machine was busy elsewhere.
+    pub(crate) fn is_void(&self) -> bool {
+        const LONG: Duration = Duration::from_millis(100);
+        !self.broken.is_empty() && self.stall > LONG
     }
 
     /// A scenario that came to no end.

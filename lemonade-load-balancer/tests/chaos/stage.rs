@@ -6,10 +6,13 @@ use crate::report::{Bounds, Row};
 use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::backend::State;
 use lemonade_load_balancer::config::Inputs;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Backends of a scenario that does not say otherwise.
@@ -54,6 +57,9 @@ pub(crate) struct Stage {
     row: Row,
     /// When the fault began, and what was in flight then.
     fault: Option<(Instant, u32)>,
+    /// The longest time for which the machine had no time for this process.
+    stall: Rc<Cell<Duration>>,
+    _stalls: JoinSet<()>,
 }
 
 impl Stage {
@@ -70,6 +76,9 @@ impl Stage {
         std::fs::write(&path, file(&backends, 1, lines)).unwrap();
         let app = begin(path);
         let load = Load::begin(app.listen());
+        let stall = Rc::<Cell<Duration>>::default();
+        let mut stalls = JoinSet::new();
+        stalls.spawn_local(watch_for_stalls(stall.clone()));
         let mut stage = Stage {
             backends,
             app,
@@ -77,6 +86,8 @@ impl Stage {
             folder,
             row: Row::new(fault),
             fault: None,
+            stall,
+            _stalls: stalls,
         };
         stage.wait("all are in", |stage| stage.all_in()).await;
         sleep(CALM).await;
@@ -258,6 +269,7 @@ impl Stage {
 
     async fn finish(mut self, mishaps: Vec<Mishap>) -> Row {
         self.row.requests = self.load.requests();
+        self.row.stall = self.stall.get();
         self.row.mishaps = load::summary(&mishaps);
         self.row.peak_rss = peak_rss();
         let rss = self.row.peak_rss;
@@ -278,6 +290,15 @@ impl Stage {
             (series == name).then(|| value.parse().ok())?
         });
         sample.unwrap_or(0.0)
+    }
+}
+
+/// Sees how late a short sleep ends.
+async fn watch_for_stalls(longest: Rc<Cell<Duration>>) {
+    loop {
+        let began = Instant::now();
+        sleep(LOOK).await;
+        longest.set(longest.get().max(began.elapsed().saturating_sub(LOOK)));
     }
 }
 
