@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -25,6 +25,8 @@ pub(crate) enum Behaviour {
     Stopped,
     /// Is not there: its port is closed, and so is every connection.
     Gone,
+    /// As if packets to it were lost: nothing answers who wants to connect, and its connections are closed.
+    Lost,
     /// Resets the connection half way through its answer.
     ResetMidway,
     /// Resets the connection before any byte of an answer.
@@ -74,7 +76,7 @@ impl Backend {
         self.address
     }
 
-    /// From the next request on; [`Behaviour::Gone`] at once.
+    /// From the next request on; [`Behaviour::Gone`] and [`Behaviour::Lost`] at once.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         self.behaviour.send_replace(behaviour);
     }
@@ -104,14 +106,38 @@ async fn live(
         let listener = bound(address).listen(1024).unwrap();
         tokio::select! {
             () = accept(listener, &told, &served) => {}
-            _ = behaviour.wait_for(|behaviour| *behaviour == Behaviour::Gone) => {}
+            _ = behaviour.wait_for(|behaviour| is_away(*behaviour)) => {}
         }
         // Here the listener and its connections are gone.
-        let back = behaviour.wait_for(|behaviour| *behaviour != Behaviour::Gone);
+        let lost = *behaviour.borrow() == Behaviour::Lost;
+        let _full = if lost {
+            Some(full(address).await)
+        } else {
+            None
+        };
+        let back = behaviour.wait_for(|behaviour| !is_away(*behaviour));
         if back.await.is_err() {
             return;
         }
     }
+}
+
+fn is_away(behaviour: Behaviour) -> bool {
+    matches!(behaviour, Behaviour::Gone | Behaviour::Lost)
+}
+
+/// A listener whose queue is full: the kernel drops what else comes in.
+async fn full(address: SocketAddr) -> (TcpListener, JoinSet<()>) {
+    let listener = bound(address).listen(1).unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..4 {
+        waiting.spawn_local(async move {
+            let _connection = TcpStream::connect(address).await;
+            std::future::pending::<()>().await;
+        });
+    }
+    sleep(USUAL).await;
+    (listener, waiting)
 }
 
 async fn accept(
@@ -149,7 +175,9 @@ async fn serve(mut wire: Wire, behaviour: watch::Receiver<Behaviour>, served: Rc
                 served.set(served.get() + 1);
                 continue;
             }
-            Behaviour::Hang | Behaviour::Stopped | Behaviour::Gone => return wire.ignore().await,
+            Behaviour::Hang | Behaviour::Stopped | Behaviour::Gone | Behaviour::Lost => {
+                return wire.ignore().await;
+            }
             Behaviour::ResetMidway => {
                 let answer = answer("200 OK", &BODY);
                 wire.send(&answer[..answer.len() / 2]).await;

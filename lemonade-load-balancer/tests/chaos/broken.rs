@@ -5,6 +5,7 @@ use crate::load::{posts_a_second, requests_a_second};
 use crate::report::{Bounds, Row};
 use crate::stage::Stage;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// Five failures in a row are enough.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -69,6 +70,8 @@ async fn spoil(mut stage: Stage, behaviour: Behaviour, out_within: Duration) -> 
 /// more than what the other faults cost requests that cannot be repeated.
 pub(crate) async fn reset_midway() -> Row {
     let mut stage = Stage::set("reset midway").await;
+    // That it has served well for a while must not hide that it no longer does.
+    sleep(Duration::from_secs(3)).await;
     stage.strike(&[0], Behaviour::ResetMidway);
     stage.ejects(&[0], AT_ONCE).await;
     stage.heal(&[0]).await;

@@ -1,4 +1,4 @@
-//! Backends that are killed, and that were never there.
+//! Backends that are killed, or out of reach.
 
 use crate::backend::Behaviour;
 use crate::report::{Bounds, Row};
@@ -10,6 +10,21 @@ use tokio::time::sleep;
 pub(crate) async fn one() -> Row {
     let mut stage = Stage::set("crash").await;
     stage.strike(&[0], Behaviour::Gone);
+    stage.ejects(&[0], Duration::from_secs(1)).await;
+    stage.heal(&[0]).await;
+    let others = stage.in_flight_at_fault();
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
+}
+
+/// Packets to it are lost: each connection takes `timeouts.connect` to fail.
+pub(crate) async fn lost() -> Row {
+    let mut stage = Stage::set("no connection (packets lost)").await;
+    stage.strike(&[0], Behaviour::Lost);
     stage.ejects(&[0], Duration::from_secs(1)).await;
     stage.heal(&[0]).await;
     let others = stage.in_flight_at_fault();

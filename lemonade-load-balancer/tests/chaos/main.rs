@@ -38,14 +38,18 @@ use tokio::runtime::{Builder, LocalOptions};
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 22] = [
+const SCENARIOS: [Scenario; 24] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
+    ("lost", || Box::pin(crash::lost())),
     ("crash_midway", || Box::pin(crash::midway())),
     ("rolling_restart", || Box::pin(crash::rolling_restart())),
     ("hang", || Box::pin(hang::answering())),
     ("hang_in_accept", || Box::pin(hang::accepting())),
     ("hang_all_but_one", || Box::pin(hang::all_but_one())),
+    ("hang_all_but_one_retried", || {
+        Box::pin(hang::all_but_one_retried())
+    }),
     ("reset_at_once", || Box::pin(broken::reset_at_once())),
     ("reset_midway", || Box::pin(broken::reset_midway())),
     ("garbage", || Box::pin(broken::garbage())),

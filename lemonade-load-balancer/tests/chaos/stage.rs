@@ -244,6 +244,15 @@ impl Stage {
         self.finish(mishaps).await
     }
 
+    /// Ends the load while the fault lasts; nothing may have gone wrong with a request that was begun a moment after all backends
+    /// at fault were out.
+    pub(crate) async fn well_from_ejection_on(self) -> Row {
+        const MOMENT: Duration = Duration::from_millis(200);
+        let (began, _) = self.fault.unwrap();
+        let out = self.row.out.unwrap_or_default();
+        self.well_since(began + out + MOMENT).await
+    }
+
     fn tally(&mut self, mishaps: &[Mishap], most: Bounds) {
         let count = |which: &dyn Fn(&Mishap) -> bool| {
             mishaps.iter().filter(|mishap| which(mishap)).count() as u64
