@@ -4,7 +4,7 @@ use crate::backend::Behaviour;
 use crate::report::{Bounds, Row};
 use crate::stage::{Stage, fault_lasts};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// One of four is killed, with requests under way, and comes back.
 pub(crate) async fn one() -> Row {
@@ -70,9 +70,33 @@ pub(crate) async fn midway() -> Row {
         .await
 }
 
+/// Three of four are killed and come back; as soon as they are there, the fourth is killed. Somebody is there all the while.
+pub(crate) async fn handing_over() -> Row {
+    let mut stage = Stage::set("crash of the last, when the others are back").await;
+    stage.strike(&[0, 1, 2], Behaviour::Gone);
+    stage.endure(&[0, 1, 2]).await;
+    for back in &stage.backends[..3] {
+        back.behave(Behaviour::Answer);
+    }
+    sleep(GONE).await;
+    let crash = Instant::now();
+    stage.strike(&[3], Behaviour::Gone);
+    sleep(CALM_AGAIN).await;
+    let others = stage.in_flight_at_fault();
+    stage.only_after(crash);
+    stage
+        .bounds(Bounds {
+            others,
+            ..Bounds::default()
+        })
+        .await
+}
+
 /// For how long each is gone, and how long it has before the next one goes.
 const GONE: Duration = Duration::from_millis(300);
 const BETWEEN: Duration = Duration::from_millis(400);
+/// Long enough for whatever a crash may cost.
+const CALM_AGAIN: Duration = Duration::from_secs(2);
 
 /// One after the other is restarted, and then all of them again, as often as a fault lasts seconds: there is never more than one
 /// that is not there.

@@ -38,9 +38,10 @@ use tokio::runtime::{Builder, LocalOptions};
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 24] = [
+const SCENARIOS: [Scenario; 25] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
+    ("crash_handing_over", || Box::pin(crash::handing_over())),
     ("lost", || Box::pin(crash::lost())),
     ("crash_midway", || Box::pin(crash::midway())),
     ("rolling_restart", || Box::pin(crash::rolling_restart())),

@@ -57,6 +57,8 @@ pub(crate) struct Stage {
     row: Row,
     /// When the fault began, and what was in flight then.
     fault: Option<(Instant, u32)>,
+    /// Only requests that were begun later count.
+    counts_after: Option<Instant>,
     /// The longest time for which the machine had no time for this process.
     stall: Rc<Cell<Duration>>,
     _stalls: JoinSet<()>,
@@ -86,6 +88,7 @@ impl Stage {
             folder,
             row: Row::new(fault),
             fault: None,
+            counts_after: None,
             stall,
             _stalls: stalls,
         };
@@ -230,18 +233,22 @@ impl Stage {
     pub(crate) async fn bounds(mut self, most: Bounds) -> Row {
         self.load.end().await;
         let mishaps = self.load.mishaps();
-        self.tally(&mishaps, most);
+        let counts =
+            |mishap: &&Mishap| self.counts_after.is_none_or(|moment| mishap.begun > moment);
+        let counted: Vec<Mishap> = mishaps.iter().filter(counts).cloned().collect();
+        self.tally(&counted, most);
         self.finish(mishaps).await
+    }
+
+    /// What went wrong with requests that were begun before does not count; the table still tells it below.
+    pub(crate) fn only_after(&mut self, moment: Instant) {
+        self.counts_after = Some(moment);
     }
 
     /// Ends the load; nothing may have gone wrong with a request that was begun after `calm`.
     pub(crate) async fn well_since(mut self, calm: Instant) -> Row {
-        self.load.end().await;
-        let mishaps = self.load.mishaps();
-        let later = mishaps.iter().filter(|mishap| mishap.begun > calm);
-        let later: Vec<Mishap> = later.cloned().collect();
-        self.tally(&later, Bounds::default());
-        self.finish(mishaps).await
+        self.only_after(calm);
+        self.bounds(Bounds::default()).await
     }
 
     /// Ends the load while the fault lasts; nothing may have gone wrong with a request that was begun a moment after all backends
