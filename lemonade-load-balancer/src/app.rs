@@ -19,6 +19,7 @@ use crate::stats::RequestStats;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -74,6 +75,7 @@ pub struct App {
     shards: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
     log_written: Written,
+    queued: Arc<AtomicU32>,
 }
 
 impl App {
@@ -125,6 +127,7 @@ impl App {
             log_dropped: access_log.dropped(),
         };
 
+        let queued = shared.queue.depth();
         let mut background = Vec::new();
         let services = Services {
             published: published.clone(),
@@ -168,6 +171,7 @@ impl App {
             shards,
             background,
             log_written,
+            queued,
         })
     }
 
@@ -207,6 +211,11 @@ impl App {
     /// Where the present state is read.
     pub fn published(&self) -> &Published {
         &self.published
+    }
+
+    /// Requests that wait for a backend with room.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Relaxed)
     }
 
     /// The phase of going away, for whoever wants to watch it.

@@ -156,6 +156,14 @@ impl Standing {
         failing || unreachable
     }
 
+    /// When its ejection ends, if it is ejected and not on trial.
+    pub fn ejected_until(&self) -> Option<Duration> {
+        match self.trust {
+            Trust::Ejected { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
     /// Takes account of `what` happened. `chance`, from 0 to 1, spreads the ends of ejections that begin together.
     pub fn apply(&mut self, what: Move, now: Duration, terms: &Terms, chance: f64) {
         match what {

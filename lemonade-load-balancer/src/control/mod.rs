@@ -166,7 +166,7 @@ pub struct Handle(mpsc::Sender<Command>);
 
 impl Handle {
     /// Reports a health check's change of mind.
-    pub(crate) async fn verdict(&self, backend: BackendId, verdict: Verdict) {
+    pub async fn verdict(&self, backend: BackendId, verdict: Verdict) {
         let _ = self.0.send(Command::Verdict { backend, verdict }).await;
     }
 

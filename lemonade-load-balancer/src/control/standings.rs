@@ -92,9 +92,14 @@ impl Standings {
         now: Duration,
     ) -> Option<(State, State)> {
         let entry = self.0.get_mut(id)?;
+        let before = entry.standing.ejected_until();
         entry
             .standing
             .apply(what, now, &terms(config), fastrand::f64());
+        let after = entry.standing.ejected_until();
+        if after.is_some() && after != before {
+            entry.backend.ejections.fetch_add(1, Relaxed);
+        }
         self.settle(id, config, now)
     }
 
@@ -116,9 +121,6 @@ impl Standings {
             entry.standing.come_back(now, slowly);
             entry.watch.forget();
             entry.backend.load.succeeded();
-        }
-        if to == State::Ejected && from != to {
-            entry.backend.ejections.fetch_add(1, Relaxed);
         }
         entry.backend.state.set(to);
         entry

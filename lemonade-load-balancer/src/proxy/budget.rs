@@ -33,9 +33,11 @@ impl Budget {
         left >= 0.0
     }
 
-    /// Called once a second.
+    /// Called once a second. One that was saved up is not forgotten, or a service with little traffic would never have any.
     pub(super) fn age(&self) {
-        self.0.set(self.0.get() * KEPT_PER_SECOND);
+        let balance = self.0.get();
+        self.0
+            .set((balance * KEPT_PER_SECOND).max(balance.min(1.0)));
     }
 }
 
@@ -83,6 +85,7 @@ mod tests {
         let budget = Budget::default();
         (0..1000).for_each(|_| budget.deposit(0.2));
         (0..60).for_each(|_| budget.age());
+        assert!(budget.withdraw(), "all but one");
         assert!(!budget.withdraw());
     }
 

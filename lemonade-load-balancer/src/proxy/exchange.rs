@@ -205,7 +205,9 @@ impl<'e> Exchange<'e> {
         self.client.deadline.set(wait);
         poll_fn(|context| {
             self.poll_upload(context)?;
-            if let Poll::Ready(length) = self.poll_head(context, &mut scan)? {
+            if let Poll::Ready(length) =
+                poll_head(self.connection, &self.limits, context, &mut scan)?
+            {
                 return Poll::Ready(Ok(length));
             }
             if self.upload != Upload::Going {
@@ -249,36 +251,6 @@ impl<'e> Exchange<'e> {
             Poll::Pending => {}
         }
         Ok(())
-    }
-
-    fn poll_head(
-        &mut self,
-        context: &mut Context<'_>,
-        scan: &mut HeadScan,
-    ) -> Poll<Result<usize, Failure>> {
-        let buffer = &mut self.connection.buffer;
-        loop {
-            let length = scan
-                .advance(buffer.filled())
-                .map_err(|_| Failure::BadAnswer)?;
-            if length.unwrap_or(buffer.len()) > self.limits.bytes {
-                return Poll::Ready(Err(Failure::BadAnswer));
-            }
-            if let Some(length) = length {
-                return Poll::Ready(Ok(length));
-            }
-            // Another protocol may never send the line end that would tell.
-            if buffer.len() >= 5 && !buffer.filled().starts_with(b"HTTP/") {
-                return Poll::Ready(Err(Failure::BadAnswer));
-            }
-            match ready!(buffer.poll_fill(context, &mut self.connection.stream)) {
-                Ok(0) | Err(_) if buffer.is_empty() => {
-                    return Poll::Ready(Err(Failure::Unanswered));
-                }
-                Ok(0) | Err(_) => return Poll::Ready(Err(Failure::BadAnswer)),
-                Ok(_) => {}
-            }
-        }
     }
 
     /// Throws an answer's body of so many bytes away, all of which have arrived. The request must be sent whole, or the
@@ -358,6 +330,38 @@ impl<'e> Exchange<'e> {
         .await;
         // A reset of either side ends the tunnel as surely as a close.
         drop(ended);
+    }
+}
+
+/// Reads until a whole head is at the front of the connection's buffer; its length.
+pub(super) fn poll_head(
+    connection: &mut Connection,
+    limits: &HeadLimits,
+    context: &mut Context<'_>,
+    scan: &mut HeadScan,
+) -> Poll<Result<usize, Failure>> {
+    let buffer = &mut connection.buffer;
+    loop {
+        let length = scan
+            .advance(buffer.filled())
+            .map_err(|_| Failure::BadAnswer)?;
+        if length.unwrap_or(buffer.len()) > limits.bytes {
+            return Poll::Ready(Err(Failure::BadAnswer));
+        }
+        if let Some(length) = length {
+            return Poll::Ready(Ok(length));
+        }
+        // Another protocol may never send the line end that would tell.
+        if buffer.len() >= 5 && !buffer.filled().starts_with(b"HTTP/") {
+            return Poll::Ready(Err(Failure::BadAnswer));
+        }
+        match ready!(buffer.poll_fill(context, &mut connection.stream)) {
+            Ok(0) | Err(_) if buffer.is_empty() => {
+                return Poll::Ready(Err(Failure::Unanswered));
+            }
+            Ok(0) | Err(_) => return Poll::Ready(Err(Failure::BadAnswer)),
+            Ok(_) => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::buffer::Output;
 use super::downstream::Client;
 use super::exchange::{self, Answer, Answered, Exchange, Upload};
 use super::headers::RequestId;
+use super::hedge::{self, Leg};
 use super::relay::Relay;
 use super::reply::{self, Reason};
 use super::retry::{Asking, Attempts, Claim, Slot};
@@ -129,6 +130,9 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
 
     let retries = &view.snapshot.config.retries;
     shard.retry_budget.deposit(retries.budget);
+    if let Some(hedge) = &view.snapshot.config.hedge {
+        shard.hedge_budget.deposit(hedge.budget);
+    }
     let mut asking = Asking {
         started: request.started,
         repeatable: request.idempotent && whole.is_some() && retries.attempts > 0,
@@ -136,7 +140,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     };
     let mut attempts = Attempts::new(retries.attempts);
     let ended = loop {
-        let slot = match attempts.claim(shard, &view, asking) {
+        let mut slot = match attempts.claim(shard, &view, asking) {
             Claim::Slot(slot) => slot,
             Claim::Full if attempts.is_fresh() && !asking.in_turn => {
                 match wait_in_queue(client, shard, &mut view, &mut attempts, &mut asking).await {
@@ -152,7 +156,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
             view: &view,
             repeatable: asking.repeatable,
         };
-        match attempt(client, &slot, &mut relay, &course, &mut attempts).await {
+        match attempt(client, &mut slot, &mut relay, &course, &mut attempts).await {
             Ok(ended) => break Ok(ended),
             Err(failure) => {
                 shard.blame(&slot, &failure, &attempts, &view);
@@ -229,19 +233,19 @@ async fn wait_in_queue<'s>(
 }
 
 /// What stays the same over a request's attempts.
-struct Course<'c> {
-    request: &'c Request,
-    shard: &'c Shard,
-    view: &'c View,
+pub(super) struct Course<'c> {
+    pub(super) request: &'c Request,
+    pub(super) shard: &'c Shard,
+    pub(super) view: &'c View,
     repeatable: bool,
 }
 
-/// One attempt at one backend. An error is returned only while the client has been told nothing, so that it may be retried.
-async fn attempt(
+/// One attempt at one backend, or at two if it is hedged; `slot` is then that of the one that answered. An error is returned only while the client has been told nothing, so that it may be retried.
+async fn attempt<'s>(
     client: &mut Client,
-    slot: &Slot<'_>,
+    slot: &mut Slot<'s>,
     relay: &mut Relay,
-    course: &Course<'_>,
+    course: &Course<'s>,
     attempts: &mut Attempts,
 ) -> Result<Ended, Failure> {
     let Course {
@@ -251,7 +255,7 @@ async fn attempt(
         repeatable,
     } = *course;
     let config = &view.snapshot.config;
-    let upstream = &*slot.upstream;
+    let upstream = slot.upstream.clone();
     ShardStats::count(&upstream.stats().begun);
     client.deadline.tag(Arc::as_ptr(&upstream.backend).addr());
     let began = if attempts.is_first() {
@@ -264,7 +268,7 @@ async fn attempt(
     } else {
         upstream.take_idle(began)
     };
-    let (mut connection, sent) = match idle {
+    let (mut connection, mut sent) = match idle {
         Some(connection) => (connection, began),
         None => {
             let connection = upstream
@@ -277,6 +281,16 @@ async fn attempt(
         }
     };
     attempts.sending(connection.reused);
+    if let (Some(hedge), true) = (&config.hedge, repeatable && !request.upgrade) {
+        // A copy even of the first, so that the original can be sent once more if both fail.
+        let first = Leg::new(connection, relay.copy(request.framing), sent);
+        let race = hedge::race(client, first, slot, attempts, course, hedge);
+        // On the heap: the few that are hedged must not make every connection's task larger.
+        let heard = Box::pin(race).await?;
+        (connection, *relay, sent) = (heard.connection, heard.relay, heard.sent);
+    }
+    let slot = &*slot;
+    let upstream = &*slot.upstream;
     let patience = slot.patience(config.timeouts.response_header, repeatable);
     let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
     let answered = exchange.answer(shard).await?;

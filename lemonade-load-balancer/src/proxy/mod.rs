@@ -12,6 +12,7 @@ mod downstream;
 mod exchange;
 mod forward;
 pub(crate) mod headers;
+mod hedge;
 mod queue;
 mod relay;
 mod reply;

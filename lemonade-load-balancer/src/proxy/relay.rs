@@ -130,6 +130,13 @@ impl Relay {
         }
     }
 
+    /// The same retained message from its start, to be sent elsewhere too.
+    pub(crate) fn copy(&self, framing: Framing) -> Self {
+        let mut head = Output::new();
+        head.extend_from_slice(&self.before);
+        Relay::new(head, framing).retaining()
+    }
+
     /// Ends the retention: `true` if there was one, and the body may now leave the source's buffer.
     pub(crate) fn release(&mut self) -> bool {
         std::mem::take(&mut self.retain)

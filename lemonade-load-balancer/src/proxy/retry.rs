@@ -177,6 +177,12 @@ impl Attempts {
         self.first_with_room(shard, view, left)
     }
 
+    /// A place at a backend that was not tried yet, while another attempt goes on.
+    pub(super) fn claim_other<'s>(&mut self, shard: &'s Shard, view: &View) -> Claim<'s> {
+        let last = self.tried().last().map_or(0, |index| *index as usize);
+        self.claim_next(shard, view, last + 1)
+    }
+
     fn first_with_room<'s>(
         &mut self,
         shard: &'s Shard,

@@ -120,6 +120,7 @@ pub(super) struct Shard {
     index: usize,
     pub(super) timers: Rc<Timers>,
     pub(super) retry_budget: Budget,
+    pub(super) hedge_budget: Budget,
     shared: Shared,
     stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -303,6 +304,7 @@ impl Shard {
             index,
             timers: Timers::new(),
             retry_budget: Budget::default(),
+            hedge_budget: Budget::default(),
             stats,
             cache: RefCell::new(shared.published.cache()),
             shared,
@@ -384,6 +386,7 @@ impl Shard {
             }
             self.queue().freed();
             self.retry_budget.age();
+            self.hedge_budget.age();
             buffer::trim();
             let now = Instant::now();
             self.view();
@@ -507,6 +510,26 @@ impl Shard {
         if rules.is_some_and(|rules| in_a_row % rules.consecutive == 0) {
             self.shared.control.met(backend, Met::Failures(in_a_row));
         }
+    }
+
+    /// Records an answer that another one is waited for instead of.
+    pub(super) fn record_refusal(&self, slot: &Slot<'_>, status: u16, view: &View) {
+        let stats = slot.upstream.stats();
+        stats.record(Outcome::Answered(status), Duration::ZERO);
+        if is_fault(status) {
+            self.record_fault(slot, view, || format!("its answer was {status}"));
+        }
+    }
+
+    /// Records that a request is sent a second time.
+    pub(super) fn record_hedge(&self, slot: &Slot<'_>) {
+        ShardStats::count(&slot.upstream.stats().begun);
+        ShardStats::count(&self.stats.hedges);
+    }
+
+    /// Records that the second copy was the first to be answered.
+    pub(super) fn record_hedge_won(&self) {
+        ShardStats::count(&self.stats.hedges_won);
     }
 
     /// Records a failed attempt, and reports the backend if no connection to it can be made.

@@ -286,3 +286,141 @@ async fn backend_killed_under_load_costs_no_get() {
         0.0
     );
 }
+
+#[tokio::test]
+async fn chosen_statuses_are_tried_elsewhere() {
+    let down = Origin::answering("HTTP/1.1 503 Down\r\nContent-Length: 4\r\n\r\ndown").await;
+    let gone = Origin::answering("HTTP/1.1 404 Gone\r\nContent-Length: 4\r\n\r\ngone").await;
+    let alive = Origin::named("alive").await;
+    let balancer = balancer_with(&[&down, &alive], |config| config.outlier = None);
+    let mut client = balancer.client().await;
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.text(), "alive");
+    }
+    assert_eq!(down.requests().len(), 5);
+    assert_eq!(down.connections(), 1, "the answer was read to its end");
+    let post = client.ask(POST).await;
+    let other = client.ask(POST).await;
+    let mut statuses = [post.status(), other.status()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503], "a POST is sent once");
+    let balancer = balancer_with(&[&gone, &alive], |_| {});
+    let mut client = balancer.client().await;
+    let statuses = [
+        client.get("/").await.status(),
+        client.get("/").await.status(),
+    ];
+    assert!(statuses.contains(&404), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn last_answer_is_passed_on_when_no_backend_is_left() {
+    let down = "HTTP/1.1 503 Down\r\nX-Who: me\r\nContent-Length: 4\r\n\r\ndown";
+    let (a, b) = (Origin::answering(down).await, Origin::answering(down).await);
+    let balancer = balancer_with(&[&a, &b], |config| config.outlier = None);
+    let answer = balancer.get("/").await;
+    assert_eq!((answer.status(), answer.text().as_str()), (503, "down"));
+    assert_eq!(answer.field("x-who"), Some("me"));
+    assert_eq!(a.requests().len() + b.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn garbage_and_silence_are_healed_by_another_backend() {
+    let garbage = Origin::answering("SSH-2.0-OpenSSH_9.2\r\n").await;
+    let silent = Origin::start(async |mut connection: Connection| connection.gone().await).await;
+    for bad in [garbage, silent] {
+        let alive = Origin::named("alive").await;
+        let balancer = balancer_with(&[&bad, &alive], |config| {
+            config.timeouts.response_header = Duration::from_millis(60);
+        });
+        let mut client = balancer.client().await;
+        for _ in 0..4 {
+            assert_eq!(client.get("/").await.text(), "alive");
+        }
+        assert_eq!(bad.connections(), 2);
+    }
+}
+
+#[tokio::test]
+async fn budget_bounds_retries_and_the_floor_is_always_there() {
+    let (silent, alive) = (mute().await, Origin::named("alive").await);
+    let balancer = balancer_with(&[&silent, &alive], |config| {
+        config.outlier = None;
+        config.runtime.shards = 1;
+        config.retries.budget = 0.1;
+        config.retries.min_per_second = 0;
+    });
+    let mut client = balancer.client().await;
+    let mut failed = 0;
+    for _ in 0..200 {
+        failed += u32::from(client.get("/").await.status() == 502);
+    }
+    // Every other request meets the silent one: a hundred retries were wanted, twenty are allowed.
+    assert!((75..=90).contains(&failed), "{failed}");
+    let refused = balancer
+        .metric("lemonade_retry_budget_exhausted_total")
+        .await;
+    assert!((refused - f64::from(failed)).abs() < 1.0, "{refused}");
+
+    let balancer = balancer_with(&[&silent, &alive], |config| {
+        config.outlier = None;
+        config.retries.budget = 0.0;
+        config.retries.min_per_second = 1;
+    });
+    let mut client = balancer.client().await;
+    let mut statuses = Vec::new();
+    for _ in 0..60 {
+        statuses.push(client.get("/").await.status());
+    }
+    let healed = statuses.iter().take_while(|status| **status == 200).count();
+    assert!(
+        (18..=24).contains(&healed),
+        "ten retries are saved up: {healed}"
+    );
+}
+
+#[tokio::test]
+async fn failed_connections_cost_no_budget() {
+    let nobody = [Nobody::new(), Nobody::new()];
+    let alive = Origin::named("alive").await;
+    let addresses = [nobody[0].address(), nobody[1].address(), alive.address()];
+    let balancer = balancer_at(&addresses, |config| {
+        config.retries.budget = 0.0;
+        config.retries.min_per_second = 0;
+    });
+    let mut client = balancer.client().await;
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.text(), "alive");
+    }
+}
+
+#[tokio::test]
+async fn post_is_repeated_where_it_is_allowed() {
+    let (silent, alive) = (mute().await, Origin::named("alive").await);
+    let balancer = balancer_with(&[&silent, &alive], |config| {
+        config.retries.non_idempotent = true;
+    });
+    let mut client = balancer.client().await;
+    for _ in 0..4 {
+        assert_eq!(client.ask(POST).await.text(), "alive");
+    }
+    assert_eq!(silent.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn backend_that_breaks_answers_off_is_ejected() {
+    let torn = Origin::start(async |mut connection: Connection| {
+        let _ = connection.request().await;
+        connection
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            .await;
+    })
+    .await;
+    let alive = Origin::named("alive").await;
+    let balancer = balancer_with(&[&torn, &alive], |_| {});
+    while balancer.states()[0] != State::Ejected {
+        let mut client = balancer.client().await;
+        let _ = client.try_answer_to(GET).await;
+    }
+    assert!(torn.requests().len() >= 5);
+}
