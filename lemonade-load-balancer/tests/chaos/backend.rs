@@ -42,6 +42,9 @@ pub(crate) enum Behaviour {
 /// How long an ordinary answer takes; ten times slower is ten times this.
 pub(crate) const USUAL: Duration = Duration::from_millis(5);
 
+/// Connections that the kernel makes for a backend that does not accept.
+const BACKLOG: u32 = 1024;
+
 /// Long enough for half of it to be on its way when a connection ends.
 const BODY: [u8; 2048] = [b'x'; 2048];
 
@@ -61,8 +64,10 @@ impl Backend {
         let address = port.local_addr().unwrap();
         let behaviour = watch::Sender::new(Behaviour::Answer);
         let served = Rc::<Cell<u64>>::default();
+        // Here, so that it is there for the first probe.
+        let listener = bound(address).listen(BACKLOG).unwrap();
         let mut life = JoinSet::new();
-        life.spawn_local(live(address, behaviour.subscribe(), served.clone()));
+        life.spawn_local(live(listener, behaviour.subscribe(), served.clone()));
         Backend {
             address,
             behaviour,
@@ -97,21 +102,21 @@ fn bound(address: SocketAddr) -> TcpSocket {
 
 /// Comes and goes on its port.
 async fn live(
-    address: SocketAddr,
+    mut listener: TcpListener,
     mut behaviour: watch::Receiver<Behaviour>,
     served: Rc<Cell<u64>>,
 ) {
+    let address = listener.local_addr().unwrap();
     let told = behaviour.clone();
     loop {
-        let listener = bound(address).listen(1024).unwrap();
         tokio::select! {
             () = accept(listener, &told, &served) => {}
             _ = behaviour.wait_for(|behaviour| is_away(*behaviour)) => {}
         }
         // Here the listener and its connections are gone.
         let lost = *behaviour.borrow() == Behaviour::Lost;
-        let _full = if lost {
-            Some(full(address).await)
+        let full = if lost {
+            Some(fill(address).await)
         } else {
             None
         };
@@ -119,6 +124,8 @@ async fn live(
         if back.await.is_err() {
             return;
         }
+        drop(full);
+        listener = bound(address).listen(BACKLOG).unwrap();
     }
 }
 
@@ -127,7 +134,7 @@ fn is_away(behaviour: Behaviour) -> bool {
 }
 
 /// A listener whose queue is full: the kernel drops what else comes in.
-async fn full(address: SocketAddr) -> (TcpListener, JoinSet<()>) {
+async fn fill(address: SocketAddr) -> (TcpListener, JoinSet<()>) {
     let listener = bound(address).listen(1).unwrap();
     let mut waiting = JoinSet::new();
     for _ in 0..4 {
