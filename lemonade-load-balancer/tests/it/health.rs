@@ -355,9 +355,10 @@ async fn busy_backend_whose_checks_time_out_keeps_its_requests_while_it_answers_
         assert!(begun.elapsed() < PATIENCE, "{:?}", balancer.states());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let mut got = [client.get("/").await.text(), client.get("/").await.text()];
-    got.sort();
-    assert_eq!(got, ["busy", "served"], "it is picked");
+    // Picked still, if less often.
+    while client.get("/").await.text() != "busy" {
+        assert!(begun.elapsed() < PATIENCE, "it is not picked");
+    }
 
     probes.open();
     balancer.reaches(&[State::Healthy, State::Healthy]).await;
