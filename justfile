@@ -32,6 +32,6 @@ bench-peers *arguments:
 doc:
     cargo doc --workspace --no-deps --open
 
-# Fuzz one parser: request_head, response_head, chunked or config
+# Fuzz one target: request_head, response_head, chunked, config, load_balancer, proxy_request or proxy_response
 fuzz target seconds="60":
     cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -77,3 +77,34 @@ pub fn dechunk(wire: &[u8], step: usize) -> Option<Vec<u8>> {
     }
     None
 }
+
+/// What a recipient gets of a chunked body that arrives `step` bytes a time, its own framing included; `None` if the body is
+/// malformed or incomplete.
+pub fn rechunk(wire: &[u8], step: usize) -> Option<Vec<u8>> {
+    let mut decoder = Decoder::new();
+    let (mut waiting, mut passed) = (Vec::new(), Vec::new());
+    for piece in wire.chunks(step.max(1)) {
+        waiting.extend_from_slice(piece);
+        let decoded = decoder.decode(&mut waiting, Keep::Framing).ok()?;
+        passed.extend_from_slice(&waiting[..decoded.forward]);
+        waiting.drain(..decoded.consumed);
+        if decoder.is_done() {
+            decoder.write_end(&mut passed, &mut Vec::new()).ok()?;
+            return Some(passed);
+        }
+    }
+    None
+}
+
+/// The length of the head at the front of `bytes`, which arrive `step` at a time; `None` if there is no whole one.
+pub fn head_length(bytes: &[u8], step: usize) -> Option<usize> {
+    let step = step.max(1);
+    let mut scan = HeadScan::default();
+    for end in (0..bytes.len()).step_by(step) {
+        let arrived = &bytes[..(end + step).min(bytes.len())];
+        if let Some(length) = scan.advance(arrived).ok()? {
+            return Some(length);
+        }
+    }
+    None
+}

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+pub mod judge;
 mod message;
 mod origin;
 mod patience;
 pub mod postgres;
+pub mod strict;
 mod wire;
 
 pub use client::Client;

@@ -129,6 +129,7 @@ impl Decoder {
             self.trailers.push(*byte);
             if self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n") {
                 self.state = State::Done;
+                self.fields(&mut Vec::new())?;
                 return Ok(index + 1);
             }
             if self.trailers.len() > MAX_TRAILERS {
@@ -138,30 +139,73 @@ impl Decoder {
         Ok(input.len())
     }
 
+    /// The trailer section's fields, which are checked like a head's.
+    fn fields(&self, fields: &mut Vec<Field>) -> Result<(), BadChunk> {
+        let limits = HeadLimits {
+            bytes: MAX_TRAILERS,
+            fields: 64,
+            target: 0,
+        };
+        fields::parse(&self.trailers, 0, &limits, fields)
+            .map_err(|_| BadChunk("a malformed trailer section"))
+    }
+
     /// Writes the end of the message: the last chunk, the trailers that may pass, the empty line.
-    ///
-    /// RFC 9110 6.5.1: fields about framing, routing and the connection have no business in trailers.
     pub(crate) fn write_end(
         &self,
         out: &mut Vec<u8>,
         scratch: &mut Vec<Field>,
     ) -> Result<(), BadChunk> {
         out.extend_from_slice(b"0\r\n");
-        let limits = HeadLimits {
-            bytes: MAX_TRAILERS,
-            fields: 64,
-            target: 0,
-        };
         if self.trailers.len() > 2 {
-            fields::parse(&self.trailers, 0, &limits, scratch)
-                .map_err(|_| BadChunk("a malformed trailer section"))?;
-            for field in scratch.iter().filter(|field| field.known == Known::Other) {
+            self.fields(scratch)?;
+            let may_pass = |field: &&Field| {
+                field.known == Known::Other && !belongs_in_heads(field.name(&self.trailers))
+            };
+            for field in scratch.iter().filter(may_pass) {
                 out.extend_from_slice(&self.trailers[field.line()]);
             }
         }
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
+}
+
+/// Fields that no trailer section may hold, besides those that a proxy acts on: authentication, conditions and controls of a
+/// request, control data of an answer, and how the content is to be read (RFC 9110 6.5.1, RFC 7230 4.1.2). A recipient that
+/// adds trailers to the head would take them for fields that everyone on the way has checked.
+fn belongs_in_heads(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 28] = [
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-location",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expires",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"location",
+        b"pragma",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"range",
+        b"retry-after",
+        b"set-cookie",
+        b"strict-transport-security",
+        b"trailer",
+        b"vary",
+        b"warning",
+        b"www-authenticate",
+        b"x-http-method-override",
+    ];
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 /// Moves the parts to keep to the front; a part that already lies there costs nothing.

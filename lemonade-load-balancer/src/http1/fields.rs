@@ -13,6 +13,9 @@ pub(crate) enum Known {
     Forwarded,
     Host,
     KeepAlive,
+    /// The name of another of these but for an underscore in place of a hyphen.
+    LookAlike,
+    MaxForwards,
     ProxyConnection,
     RequestId,
     RetryAfter,
@@ -30,6 +33,31 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    /// What a name of this shape is.
+    fn of_shape(name: &[u8], shape: Shape) -> Self {
+        match shape {
+            Shape::Underscored => Known::of_underscored(name),
+            _ => Known::of(name),
+        }
+    }
+
+    /// CGI, and all that took its variables over (WSGI, PHP, Rack), tells no underscore from a hyphen: there, a client's
+    /// `X_Forwarded_For` would be ours.
+    #[cold]
+    fn of_underscored(name: &[u8]) -> Self {
+        let hyphened: Vec<u8> = name
+            .iter()
+            .map(|byte| match byte {
+                b'_' => b'-',
+                byte => *byte,
+            })
+            .collect();
+        match Known::of(&hyphened) {
+            Known::Other => Known::Other,
+            _ => Known::LookAlike,
+        }
+    }
+
     /// Lengths separate nearly all names, so an ordinary field costs one jump and no comparison.
     fn of(name: &[u8]) -> Self {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
@@ -47,6 +75,7 @@ impl Known {
             10 if is(b"keep-alive") => Known::KeepAlive,
             11 if is(b"retry-after") => Known::RetryAfter,
             11 if is(b"traceparent") => Known::Traceparent,
+            12 if is(b"max-forwards") => Known::MaxForwards,
             12 if is(b"x-request-id") => Known::RequestId,
             14 if is(b"content-length") => Known::ContentLength,
             15 if is(b"x-forwarded-for") => Known::XForwardedFor,
@@ -132,7 +161,8 @@ fn field(line: &[u8], start: usize) -> Result<Field, HeadError> {
     let colon =
         memchr::memchr(b':', line).ok_or(HeadError::Malformed("a header line has no colon"))?;
     let (name, rest) = (&line[..colon], &line[colon + 1..]);
-    if !is_token(name) {
+    let shape = shape(name);
+    if shape == Shape::None {
         return Err(HeadError::Malformed(
             "a header name holds a byte that no name may hold",
         ));
@@ -146,7 +176,7 @@ fn field(line: &[u8], start: usize) -> Result<Field, HeadError> {
     // A head is at most 64 KiB (`HeadLimits::bytes`), so every offset fits.
     let at = |offset: usize| offset as u32;
     Ok(Field {
-        known: Known::of(name),
+        known: Known::of_shape(name, shape),
         start: at(start),
         name_end: at(start + colon),
         value_start: at(value_start),
@@ -157,15 +187,40 @@ fn field(line: &[u8], start: usize) -> Result<Field, HeadError> {
 
 /// RFC 9110 5.6.2.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[*byte as usize])
+    shape(bytes) != Shape::None
 }
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a name looks like, found with the same look at each byte that says whether it is one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// No token.
+    None,
+    Token,
+    /// A token with an underscore.
+    Underscored,
+}
+
+fn shape(name: &[u8]) -> Shape {
+    match name.iter().fold(0, |all, byte| all | TOKEN[*byte as usize]) {
+        PLAIN => Shape::Token,
+        UNDERSCORE | MIXED => Shape::Underscored,
+        // Empty, or with a byte that no token holds.
+        _ => Shape::None,
+    }
+}
+
+const PLAIN: u8 = 1;
+const UNDERSCORE: u8 = 2;
+const MIXED: u8 = PLAIN | UNDERSCORE;
+const NO_TOKEN: u8 = 4;
+
+/// What each byte makes of the name that it is in.
+const TOKEN: [u8; 256] = {
+    let mut table = [NO_TOKEN; 256];
     let mut byte = 0;
     while byte < 256 {
         let c = byte as u8;
-        table[byte] = c.is_ascii_alphanumeric()
+        let is_plain = c.is_ascii_alphanumeric()
             || matches!(
                 c,
                 b'!' | b'#'
@@ -178,11 +233,15 @@ const TOKEN: [bool; 256] = {
                     | b'-'
                     | b'.'
                     | b'^'
-                    | b'_'
                     | b'`'
                     | b'|'
                     | b'~'
             );
+        if is_plain {
+            table[byte] = PLAIN;
+        } else if c == b'_' {
+            table[byte] = UNDERSCORE;
+        }
         byte += 1;
     }
     table
@@ -204,6 +263,10 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// Options that the `Connection` fields of one head may hold besides those that everyone knows. Each is compared with every
+/// field, so without a bound a head could cost a million comparisons; nothing that means well names even ten.
+const MAX_OPTIONS: u8 = 64;
+
 /// What the `Connection` fields of one head say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ConnectionOptions {
@@ -212,23 +275,29 @@ pub(crate) struct ConnectionOptions {
     pub(crate) upgrade: bool,
     /// Names other fields that must not pass on; [`is_named`] then tells which.
     pub(crate) names_fields: bool,
+    options: u8,
 }
 
 impl ConnectionOptions {
-    pub(crate) fn add(&mut self, value: &[u8]) {
+    pub(crate) fn add(&mut self, value: &[u8]) -> Result<(), HeadError> {
         // What nearly every client sends, without splitting it.
         if value.eq_ignore_ascii_case(b"keep-alive") {
             self.keep_alive = true;
-            return;
+            return Ok(());
         }
         for option in list(value) {
             match option.len() {
                 5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                 10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                _ => self.names_fields = true,
+                _ if self.options == MAX_OPTIONS => return Err(HeadError::TooLarge),
+                _ => {
+                    self.names_fields = true;
+                    self.options += 1;
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -307,7 +376,7 @@ mod tests {
         assert!(is_named(head, &fields, &fields[1]));
         assert!(!is_named(head, &fields, &fields[2]));
         let mut options = ConnectionOptions::default();
-        options.add(fields[0].value(head));
+        options.add(fields[0].value(head)).unwrap();
         assert!(options.close && options.names_fields && !options.upgrade);
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct RequestHead<'h> {
     pub(crate) framing: Framing,
     /// `Expect: 100-continue`.
     pub(crate) expects_continue: bool,
+    /// How often it may still be passed on, where its method makes that binding (TRACE and OPTIONS, RFC 9110 7.6.2).
+    pub(crate) max_forwards: Option<u32>,
+    /// It was passed on before.
+    pub(crate) has_via: bool,
     /// The protocol asked for, where `Connection: upgrade` comes with an `Upgrade` field.
     pub(crate) upgrade: Option<&'h [u8]>,
 }
@@ -47,6 +51,8 @@ impl<'h> RequestHead<'h> {
             connection: ConnectionOptions::default(),
             framing: Framing::Empty,
             expects_continue: false,
+            max_forwards: None,
+            has_via: false,
             upgrade: None,
         };
         head.read_fields()?;
@@ -64,7 +70,7 @@ impl<'h> RequestHead<'h> {
                     return Err(HeadError::Malformed("more than one Host"));
                 }
                 Known::Host => self.authority = Some(field.value(self.bytes)),
-                Known::Connection => self.connection.add(field.value(self.bytes)),
+                Known::Connection => self.connection.add(field.value(self.bytes))?,
                 Known::ContentLength | Known::TransferEncoding => {
                     declared.add(self.bytes, field)?
                 }
@@ -73,7 +79,9 @@ impl<'h> RequestHead<'h> {
                         .value(self.bytes)
                         .eq_ignore_ascii_case(b"100-continue")
                 }
+                Known::MaxForwards => self.read_max_forwards(field)?,
                 Known::Upgrade => upgrade = Some(field.value(self.bytes)),
+                Known::Via => self.has_via = true,
                 _ => {}
             }
         }
@@ -83,6 +91,7 @@ impl<'h> RequestHead<'h> {
         self.upgrade = upgrade.filter(|protocol| {
             self.connection.upgrade
                 && self.version == Version::Http11
+                && fields::list(protocol).next().is_some()
                 && !fields::list(protocol).any(is_h2c)
         });
         match self.authority {
@@ -92,6 +101,28 @@ impl<'h> RequestHead<'h> {
             None if self.version == Version::Http11 => Err(HeadError::Malformed("no Host")),
             _ => Ok(()),
         }
+    }
+
+    /// One that is no number is refused rather than ignored: passed on as it is, the next proxy might read it otherwise, and
+    /// without it the request could go round for ever. Other methods may ignore the field, so it is not even looked at there.
+    fn read_max_forwards(&mut self, field: &Field) -> Result<(), HeadError> {
+        if !matches!(self.method, b"TRACE" | b"OPTIONS") {
+            return Ok(());
+        }
+        if self.max_forwards.is_some() {
+            return Err(HeadError::Malformed("more than one Max-Forwards"));
+        }
+        let value = field.value(self.bytes);
+        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(HeadError::Malformed("a Max-Forwards that is no number"));
+        }
+        // RFC 9110 7.6.2: a larger number becomes the largest that we know.
+        let forwards = value.iter().fold(0u32, |sum, digit| {
+            sum.saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
+        });
+        self.max_forwards = Some(forwards);
+        Ok(())
     }
 
     fn split_target(&mut self) -> Result<(), HeadError> {
@@ -225,27 +256,43 @@ fn is_host(host: &[u8]) -> bool {
                     .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
         [] => false,
-        name => name.iter().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'-' | b'.'
-                        | b'_'
-                        | b'~'
-                        | b'%'
-                        | b'!'
-                        | b'$'
-                        | b'&'
-                        | b'\''
-                        | b'('
-                        | b')'
-                        | b'*'
-                        | b'+'
-                        | b';'
-                        | b'='
-                )
-        }),
+        name => is_plain_name(name) || is_percent_encoded(name),
     }
+}
+
+/// A name whose every `%` begins two hex digits; one that does not would be decoded in more than one way.
+fn is_percent_encoded(name: &[u8]) -> bool {
+    let mut parts = name.split(|byte| *byte == b'%');
+    parts.next().is_some_and(is_plain_name)
+        && parts.all(|part| match part {
+            [high, low, rest @ ..] => {
+                high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && is_plain_name(rest)
+            }
+            _ => false,
+        })
+}
+
+/// `*( unreserved / sub-delims )` without the comma, which would join two names.
+fn is_plain_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+            )
+    })
 }
 
 #[cfg(test)]
@@ -310,6 +357,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost:\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%2\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: %zzb\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / x HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\tx HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -32,7 +32,7 @@ impl<'h> ResponseHead<'h> {
         let mut declared = Declared::default();
         for field in scratch.iter() {
             match field.known {
-                Known::Connection => connection.add(field.value(bytes)),
+                Known::Connection => connection.add(field.value(bytes))?,
                 Known::ContentLength | Known::TransferEncoding => declared.add(bytes, field)?,
                 _ => {}
             }
@@ -61,6 +61,13 @@ impl<'h> ResponseHead<'h> {
             Version::Http10 => self.connection.keep_alive && !self.connection.close,
         };
         wants && self.framing != Framing::UntilClose && self.status != 101
+    }
+
+    /// Names the protocol of an answer 101, as it must (RFC 9110 7.8).
+    pub(crate) fn names_protocol(&self) -> bool {
+        self.fields.iter().any(|field| {
+            field.known == Known::Upgrade && fields::list(field.value(self.bytes)).next().is_some()
+        })
     }
 
     /// Seconds that a backend promises to keep the connection open (`Keep-Alive: timeout=5`).

@@ -7,6 +7,7 @@ use super::deadline::Deadline;
 use super::exchange::write_all;
 use super::forward::{self, Next, Request};
 use super::headers::{self, Forwarding};
+use super::hops;
 use super::reply::{self, Reason, Style};
 use super::shard::{OpenConnection, Shard};
 use crate::config::Config;
@@ -94,7 +95,8 @@ pub(super) async fn serve(mut client: Client, shard: Rc<Shard>, _open: OpenConne
     loop {
         let next = match arrival(&mut client, &shard, first).await {
             Arrival::Head(length) => match read_request(&mut client, length, &shard) {
-                Ok(request) => forward::forward(&mut client, request, &shard).await,
+                Ok((request, None)) => forward::forward(&mut client, request, &shard).await,
+                Ok((request, Some(last))) => hops::give(&mut client, request, last, &shard).await,
                 Err(error) => refuse(&mut client, Reason::BadHead(error), &shard).await,
             },
             Arrival::Refused(reason) => refuse(&mut client, reason, &shard).await,
@@ -201,8 +203,12 @@ fn too_late(client: &Client) -> Arrival {
     }
 }
 
-/// Checks the head at the buffer's front and writes it as a backend will get it.
-fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Request, HeadError> {
+/// Checks the head at the buffer's front and writes it as a backend will get it; with the answer, if it goes no further.
+fn read_request(
+    client: &mut Client,
+    length: usize,
+    shard: &Shard,
+) -> Result<(Request, Option<hops::Answer>), HeadError> {
     let started = Instant::now();
     let view = shard.view();
     let config = &view.snapshot.config;
@@ -227,6 +233,11 @@ fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Req
         || client.local.to_string(),
         &mut outbound,
     );
+    let last = if head.has_via || head.max_forwards.is_some() {
+        hops::last(&head, &id, shard.is_draining())
+    } else {
+        None
+    };
     let request = Request {
         outbound,
         framing: head.framing,
@@ -236,12 +247,12 @@ fn read_request(client: &mut Client, length: usize, shard: &Shard) -> Result<Req
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some(),
         id,
-        wants_json: head.field(Known::Accept).is_some_and(wants_json),
+        wants_json: wants_json(&head),
         started,
         log: shard.log_entry(&head, client.peer),
     };
     client.buffer.consume(length);
-    Ok(request)
+    Ok((request, last))
 }
 
 /// RFC 9110 9.2.2.
@@ -252,14 +263,23 @@ fn is_idempotent(method: &[u8]) -> bool {
     )
 }
 
-fn wants_json(accept: &[u8]) -> bool {
-    fields::list(accept)
-        .any(|range| range.starts_with(b"application/json") || range.starts_with(b"application/*"))
+/// The client would rather read JSON.
+pub(super) fn wants_json(head: &RequestHead<'_>) -> bool {
+    let is_json = |range: &[u8]| {
+        range.starts_with(b"application/json") || range.starts_with(b"application/*")
+    };
+    head.field(Known::Accept)
+        .is_some_and(|accept| fields::list(accept).any(is_json))
 }
 
 async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
     let mut out = Output::new();
-    reply::write(reason, Style::UNREAD, &mut out);
+    let style = Style {
+        // RFC 9110 9.3.2: nor has the answer to a HEAD that cannot be read a body.
+        head_only: client.buffer.filled().starts_with(b"HEAD "),
+        ..Style::UNREAD
+    };
+    reply::write(reason, style, &mut out);
     shard.refused(reason, client.peer);
     client.deadline.set(LINGER);
     match write_all(client, &out).await {

@@ -137,7 +137,7 @@ impl<'e> Exchange<'e> {
         let head = ResponseHead::parse(bytes, self.request.to_head, &self.limits, &mut scratch)
             .map_err(|_| Failure::BadAnswer)?;
         let read = match head.status {
-            101 if !self.request.upgrade => return Err(Failure::BadAnswer),
+            101 if !self.may_switch(&head) => return Err(Failure::BadAnswer),
             100..200 => {
                 let mut out = Output::new();
                 headers::write_interim(&head, &mut out);
@@ -154,6 +154,12 @@ impl<'e> Exchange<'e> {
         };
         self.connection.buffer.consume(length);
         Ok(read)
+    }
+
+    /// An answer 101 must have been asked for, say to what, and come after all of the request: what is left of its body would
+    /// be read as the other protocol.
+    fn may_switch(&self, head: &ResponseHead<'_>) -> bool {
+        self.request.upgrade && head.names_protocol() && self.upload == Upload::Done
     }
 
     /// Once an answer has begun, the request is not sent again: a body kept for that leaves the client's buffer.

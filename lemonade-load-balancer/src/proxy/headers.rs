@@ -134,7 +134,6 @@ pub(crate) fn write_request(
     out.extend_from_slice(b" HTTP/1.1\r\n");
 
     let rewrites_host = headers.host.is_some() || head.absolute_form;
-    let made_id = matches!(id, RequestId::Made(_));
     copy_fields(
         head.bytes,
         head.fields,
@@ -143,6 +142,7 @@ pub(crate) fn write_request(
         |known| match known {
             Known::Connection
             | Known::KeepAlive
+            | Known::LookAlike
             | Known::ProxyConnection
             | Known::Te
             | Known::Upgrade => false,
@@ -153,7 +153,10 @@ pub(crate) fn write_request(
             | Known::XForwardedProto => false,
             Known::XRealIp => false,
             Known::Forwarded => forwarding.trusted,
-            Known::RequestId => !made_id,
+            Known::RequestId => false,
+            Known::MaxForwards => head.max_forwards.is_none(),
+            // RFC 9110 10.1.1: an HTTP/1.0 client's is ignored, and would not be by a backend that gets HTTP/1.1.
+            Known::Expect => head.version == Version::Http11,
             _ => true,
         },
     );
@@ -169,8 +172,14 @@ pub(crate) fn write_request(
         None => line(out, b"Host: ", fallback_host().as_bytes()),
     }
     write_forwarding(head, forwarding, headers, out);
-    if made_id {
-        line(out, b"X-Request-Id: ", id.as_bytes());
+    line(out, b"X-Request-Id: ", id.as_bytes());
+    if let Some(forwards) = head.max_forwards {
+        let left = forwards.saturating_sub(1);
+        line(
+            out,
+            b"Max-Forwards: ",
+            itoa::Buffer::new().format(left).as_bytes(),
+        );
     }
     if let Some(protocol) = head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -267,7 +276,7 @@ pub(crate) fn write_response(
     out.reserve(head.bytes.len() + 256);
     write_status_line(head, out);
     let chunks = recipient.version == Version::Http11;
-    let mut has_id = false;
+    let (mut has_id, mut offers_upgrade) = (false, false);
     copy_fields(
         head.bytes,
         head.fields,
@@ -276,7 +285,10 @@ pub(crate) fn write_response(
         |known| match known {
             Known::Connection | Known::KeepAlive | Known::ProxyConnection => false,
             // RFC 9110 15.5.22: an answer 426 says with it what it wants.
-            Known::Upgrade => head.status == 426,
+            Known::Upgrade => {
+                offers_upgrade = head.status == 426;
+                offers_upgrade
+            }
             Known::TransferEncoding => chunks && head.status != 204,
             // RFC 9110 8.6: a 204 has none.
             Known::ContentLength => head.status != 204,
@@ -292,6 +304,9 @@ pub(crate) fn write_response(
     }
     if !has_id {
         line(out, b"X-Request-Id: ", recipient.id.as_bytes());
+    }
+    if offers_upgrade {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
     }
     out.extend_from_slice(VIA);
     out.extend_from_slice(match (recipient.keep_alive, recipient.version) {

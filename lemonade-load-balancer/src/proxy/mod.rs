@@ -13,6 +13,7 @@ mod exchange;
 mod forward;
 pub(crate) mod headers;
 mod hedge;
+mod hops;
 mod queue;
 mod relay;
 mod reply;

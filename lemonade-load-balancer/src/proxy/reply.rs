@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     Unanswered,
     BadAnswer,
     AnswerTimeout,
+    /// It has been here too often: the backends' way leads back to us.
+    Loop,
     /// A fault of this machine (no descriptors, no ports), not of a backend.
     OutOfResources,
 }
@@ -178,6 +180,12 @@ impl Reason {
                 "http_response_timeout",
                 "timeout",
             ),
+            Reason::Loop => told(
+                "508 Loop Detected",
+                "the request has passed through here too often",
+                "proxy_loop_detected",
+                "loop",
+            ),
             Reason::OutOfResources => told(
                 "503 Service Unavailable",
                 "the proxy has no resources left for a connection to a backend",
@@ -257,20 +265,53 @@ pub(crate) fn write(reason: Reason, style: Style<'_>, out: &mut Vec<u8>) {
         // Our details hold no quote or backslash, which alone would need escaping (RFC 8941 3.3.3).
         told.detail,
     );
-    if let Some(id) = id {
-        let _ = write!(out, "X-Request-Id: {id}\r\n");
-    }
+    write_id(style, out);
     if reason.status() == 503 {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
+    end_head(style, out);
+    if !style.head_only {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// Answers a TRACE that goes no further with `request`, the head that came (RFC 9110 9.3.8). Returns the status.
+pub(super) fn write_echo(request: &[u8], style: Style<'_>, out: &mut Vec<u8>) -> u16 {
+    let _ = write!(
+        out,
+        "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {}\r\n",
+        request.len()
+    );
+    write_id(style, out);
+    end_head(style, out);
+    out.extend_from_slice(request);
+    200
+}
+
+/// Answers an OPTIONS that goes no further: what passes through here, since nobody knows the target (RFC 9110 9.3.7). Returns
+/// the status.
+pub(super) fn write_options(style: Style<'_>, out: &mut Vec<u8>) -> u16 {
+    out.extend_from_slice(
+        b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
+    );
+    write_id(style, out);
+    end_head(style, out);
+    204
+}
+
+fn write_id(style: Style<'_>, out: &mut Vec<u8>) {
+    if let Some(id) = style.id {
+        let _ = write!(out, "X-Request-Id: {}\r\n", id.as_str());
+    }
+}
+
+/// The last fields of a head: what becomes of the connection.
+fn end_head(style: Style<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(match (style.keep_alive, style.version) {
         (true, Version::Http11) => b"\r\n".as_slice(),
         (true, Version::Http10) => b"Connection: keep-alive\r\n\r\n",
         (false, _) => b"Connection: close\r\n\r\n",
     });
-    if !style.head_only {
-        out.extend_from_slice(body.as_bytes());
-    }
 }
 
 #[cfg(test)]

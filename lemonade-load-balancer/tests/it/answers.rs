@@ -110,3 +110,17 @@ async fn body_after_a_bodiless_answer_never_becomes_the_next_answer() {
         assert!(!answer.has("content-length"), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn body_after_an_answer_to_head_never_becomes_the_next_answer() {
+    let origin = Origin::answering(ok("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")).await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for round in 1..=3 {
+        client.send("HEAD / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+        let answer = client.answer_to_head().await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.field("content-length"), Some("42"));
+        assert_eq!(origin.connections(), round);
+    }
+}

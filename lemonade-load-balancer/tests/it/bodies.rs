@@ -254,3 +254,81 @@ async fn backend_that_answers_and_closes_without_reading_is_heard() {
         assert_eq!((answer.status(), answer.text().as_str()), (403, "no"));
     }
 }
+
+#[tokio::test]
+async fn answer_that_goes_bad_after_its_beginning_is_never_a_clean_end() {
+    for rest in ["none\r\n0\r\n\r\n", "0\r\nbad trailer\r\n\r\n"] {
+        let gate = Gate::shut();
+        let held = gate.clone();
+        let origin = Origin::start(move |mut connection: Connection| {
+            let held = held.clone();
+            async move {
+                if connection.request().await.is_ok() {
+                    connection
+                        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                        .await;
+                    held.passed().await;
+                    connection.send(rest).await;
+                    connection.gone().await;
+                }
+            }
+        })
+        .await;
+        let balancer = balancer(&[&origin]);
+        let mut clients = Vec::new();
+        for version in ["1.1", "1.0"] {
+            let mut client = balancer.client().await;
+            client
+                .send(format!("GET / HTTP/{version}\r\nHost: t\r\n\r\n"))
+                .await;
+            assert_eq!(client.head().await.status(), 200);
+            clients.push(client);
+        }
+        gate.open();
+        for client in &mut clients {
+            let end = loop {
+                match client.some().await {
+                    Ok(bytes) if bytes.is_empty() => break Ok(()),
+                    Ok(_) => {}
+                    Err(broken) => break Err(broken),
+                }
+            };
+            assert!(
+                matches!(end, Err(Broken::Reset(_))),
+                "{end:?} after {rest:?}"
+            );
+        }
+        until("the backend is let go", || origin.open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn trailers_that_could_change_how_a_message_is_read_stop_here() {
+    const TRAILERS: &str = "Content-Length: 9\r\nTransfer-Encoding: chunked\r\nHost: evil\r\nConnection: close\r\n\
+        Trailer: X\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Range: bytes 0-1/2\r\n\
+        Authorization: Basic eDp5\r\ncookie: a=1\r\nSet-Cookie: b=2\r\nProxy-Authorization: x\r\nMax-Forwards: 1\r\n\
+        Cache-Control: public\r\nExpires: 0\r\nLocation: http://evil/\r\nIf-Match: x\r\nRange: bytes=0-\r\n\
+        X-Forwarded-For: 6.6.6.6\r\nX-Sum: 7\r\ngrpc-status: 0\r\nETag: \"e\"\r\n";
+    let origin = Origin::start(async |mut connection: Connection| {
+        while connection.request().await.is_ok() {
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{TRAILERS}\r\n");
+            connection.send(answer).await;
+        }
+    })
+    .await;
+    let balancer = balancer(&[&origin]);
+    let answer = balancer
+        .ask(format!(
+            "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{TRAILERS}\r\n"
+        ))
+        .await;
+    let names = |trailers: &[(String, String)]| -> Vec<String> {
+        trailers.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&answer.trailers), ["X-Sum", "grpc-status", "ETag"]);
+    assert_eq!(
+        names(&origin.requests()[0].trailers),
+        ["X-Sum", "grpc-status", "ETag"]
+    );
+}

@@ -1,7 +1,7 @@
 //! One request after another: who gets it, and what comes back on the same connection.
 
-use crate::balancer::{balancer, ok};
-use lemonade_test::{Connection, Gate, Origin};
+use crate::balancer::{balancer, balancer_with, ok};
+use lemonade_test::{Connection, Gate, Origin, until};
 
 #[tokio::test]
 async fn requests_of_one_connection_are_balanced_one_by_one() {
@@ -172,4 +172,110 @@ async fn requests_that_arrive_byte_by_byte_are_served() {
         }
         assert_eq!(client.answer().await.text(), "abc");
     }
+}
+
+#[tokio::test]
+async fn request_after_one_that_closes_is_not_served() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    for last in [
+        "GET /last HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+        "GET /last HTTP/1.0\r\n\r\n",
+    ] {
+        let mut client = balancer.client().await;
+        client
+            .send(format!("{last}GET /after HTTP/1.1\r\nHost: t\r\n\r\n"))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.field("connection"), Some("close"));
+        client.closed().await;
+    }
+    let requests = origin.requests();
+    assert!(requests.iter().all(|request| request.target() == "/last"));
+    assert_eq!(requests.len(), 2);
+}
+
+#[tokio::test]
+async fn http_1_0_client_keeps_its_connection_if_it_asks_to() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for _ in 0..3 {
+        let answer = client
+            .ask("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+            .await;
+        assert_eq!(answer.field("connection"), Some("keep-alive"));
+        assert_eq!(answer.text(), "a");
+    }
+    assert_eq!(client.ask("GET / HTTP/1.0\r\n\r\n").await.text(), "a");
+    client.closed().await;
+    assert_eq!(origin.requests()[0].start, "GET / HTTP/1.1");
+}
+
+#[tokio::test]
+async fn chunks_that_are_only_declared_leave_the_connection_usable() {
+    // RFC 9112 6.1: what the body of the same request by GET would have had.
+    let origin = Origin::start(async |mut connection: Connection| {
+        while let Ok(request) = connection.request().await {
+            let answer = match request.target() {
+                "/304" => {
+                    "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()
+                }
+                "/head" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+                _ => ok("next"),
+            };
+            connection.send(answer).await;
+        }
+    })
+    .await;
+    // One shard, so that all clients share its connections.
+    let balancer = balancer_with(&[&origin], |config| config.runtime.shards = 1);
+    let mut client = balancer.client().await;
+    for request in ["HEAD /head", "GET /304"] {
+        client
+            .send(format!("{request} HTTP/1.1\r\nHost: t\r\n\r\n"))
+            .await;
+        assert!(client.answer_to_head().await.has("transfer-encoding"));
+        assert_eq!(client.get("/").await.text(), "next");
+    }
+    let mut old = balancer.client().await;
+    old.send("HEAD /head HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .await;
+    assert!(!old.answer_to_head().await.has("transfer-encoding"));
+    assert_eq!(old.get("/").await.text(), "next");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn client_that_ends_its_sending_direction_has_left() {
+    let gate = Gate::shut();
+    let held = gate.clone();
+    let origin = Origin::start(move |mut connection: Connection| {
+        let held = held.clone();
+        async move {
+            if connection.request().await.is_ok() {
+                connection.gone().await;
+                held.open();
+            }
+        }
+    })
+    .await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    origin.request(1).await;
+    client.finish().await;
+    gate.passed().await;
+    until("nothing is in flight", || balancer.in_flight(0) == 0).await;
+}
+
+#[tokio::test]
+async fn client_that_ends_after_its_answer_is_closed_in_good_order() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client.get("/").await;
+    client.finish().await;
+    client.closed().await;
+    assert_eq!(origin.open(), 1, "the backend's connection is kept");
 }

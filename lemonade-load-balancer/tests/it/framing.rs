@@ -254,3 +254,13 @@ async fn refused_request_does_not_hide_a_second_one() {
     assert!(client.rest().await.is_empty());
     assert_eq!(origin.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn refusal_of_a_head_request_has_no_body() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    client.send("HEAD / HTTP/1.1\r\nBad Name: 1\r\n\r\n").await;
+    assert_eq!(client.answer_to_head().await.status(), 400);
+    client.closed().await;
+}

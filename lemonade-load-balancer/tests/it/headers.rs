@@ -227,3 +227,40 @@ async fn via_is_added_to_and_a_backends_request_id_is_kept() {
     let answer = answered("X-Request-Id: theirs\r\n").await;
     assert_eq!(values(&answer, "x-request-id"), ["theirs"]);
 }
+
+#[tokio::test]
+async fn request_has_one_id_however_many_the_client_sent() {
+    let (request, answer) = passed("X-Request-Id: first\r\nX-Request-Id: second\r\n").await;
+    assert_eq!(values(&request, "x-request-id"), ["first"]);
+    assert_eq!(values(&answer, "x-request-id"), ["first"]);
+}
+
+#[tokio::test]
+async fn connection_that_names_too_much_is_refused() {
+    // Every field is compared with every name: a head full of both would cost milliseconds.
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let naming = |count: usize| {
+        let names = "x, ".repeat(count);
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: {names}\r\n\r\n")
+    };
+    assert_eq!(balancer.ask(naming(64)).await.status(), 200);
+    assert_eq!(balancer.ask(naming(65)).await.status(), 431);
+}
+
+#[tokio::test]
+async fn names_that_a_backend_may_take_for_ours_stop_here() {
+    let (request, _) = passed(
+        "X_Forwarded_For: 6.6.6.6\r\nx-forwarded_proto: https\r\nX_Real_IP: 6.6.6.6\r\nContent_Length: 5\r\n\
+         Transfer_Encoding: chunked\r\nX_Request-Id: mine\r\n_: 1\r\nX_Own_Name: 2\r\nSec_Forwarded_For: 3\r\n",
+    )
+    .await;
+    let underscored: Vec<&str> = request
+        .fields
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| name.contains('_'))
+        .collect();
+    assert_eq!(underscored, ["_", "X_Own_Name", "Sec_Forwarded_For"]);
+    assert_eq!(values(&request, "x-forwarded-for"), ["127.0.0.1"]);
+}

@@ -173,3 +173,29 @@ async fn backend_that_closes_after_an_interim_answer_is_not_waited_for() {
     assert_eq!(client.answer().await.status(), 502);
     assert_eq!(origin.connections(), 1);
 }
+
+#[tokio::test]
+async fn expectation_of_an_http_1_0_client_is_ignored() {
+    let origin = Origin::named("a").await;
+    let balancer = balancer(&[&origin]);
+    let answer = balancer
+        .ask("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+        .await;
+    assert_eq!(answer.status(), 200);
+    // RFC 9110 10.1.1. It goes up as HTTP/1.1, where the field would mean something.
+    assert!(!origin.requests()[0].has("expect"));
+}
+
+#[tokio::test]
+async fn interim_answer_says_nothing_of_a_body() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nConnection: X-Hop\r\nX-Hop: 1\r\nUpgrade: x\r\nLink: </a>\r\n\r\n";
+    let origin = Origin::answering(format!("{interim}{}", ok("final"))).await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    let hints = client.get("/").await;
+    for gone in ["content-length", "connection", "x-hop", "upgrade"] {
+        assert!(!hints.has(gone), "{gone}");
+    }
+    assert!(hints.has("link"));
+    assert_eq!(client.answer().await.text(), "final");
+}

@@ -138,3 +138,74 @@ async fn body_of_an_upgrade_request_is_not_sent_twice() {
     client.closed().await;
     assert_eq!(origin.requests()[0].text(), "body");
 }
+
+/// What becomes of an upgrade that is answered like this.
+async fn refused_switch(request: &str, answer: &'static str) {
+    let origin = Origin::start(move |mut connection: Connection| async move {
+        if connection.head().await.is_ok() {
+            connection.send(answer).await;
+            connection.gone().await;
+        }
+    })
+    .await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    assert_eq!(client.ask(request).await.status(), 502, "{request:?}");
+    until("the backend is let go", || origin.open() == 0).await;
+}
+
+#[tokio::test]
+async fn switch_that_does_not_say_to_what_is_502() {
+    refused_switch(UPGRADE, "HTTP/1.1 101 Switching Protocols\r\n\r\nevil").await;
+    refused_switch(
+        UPGRADE,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: \r\n\r\nevil",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn switch_in_the_middle_of_the_request_is_502() {
+    // What is left of the body would be read as the new protocol.
+    let begun = "POST / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 10\r\n\r\nhalf";
+    refused_switch(begun, SWITCHED).await;
+}
+
+#[tokio::test]
+async fn upgrade_to_nothing_is_no_upgrade() {
+    let origin = Origin::named("plain").await;
+    let balancer = balancer(&[&origin]);
+    for protocol in ["", ",", " , ,"] {
+        let answer = balancer
+            .ask(format!(
+                "GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(answer.text(), "plain");
+    }
+    for request in origin.requests() {
+        assert!(!request.has("upgrade") && !request.has("connection"));
+    }
+}
+
+#[tokio::test]
+async fn upgrade_that_is_required_is_said_with_its_option() {
+    let origin = Origin::answering(
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    let balancer = balancer(&[&origin]);
+    let mut client = balancer.client().await;
+    for _ in 0..2 {
+        let answer = client.ask(GET).await;
+        assert_eq!(answer.field("upgrade"), Some("websocket"));
+        // RFC 9110 7.8: a sender of Upgrade also sends this option.
+        assert_eq!(answer.field("connection"), Some("upgrade"));
+    }
+    let closing = "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    let answer = client.ask(closing).await;
+    assert_eq!(
+        answer.all("connection").collect::<Vec<_>>(),
+        ["upgrade", "close"]
+    );
+}
