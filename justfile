@@ -12,6 +12,10 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
+# Faults survived, as a table; arguments pick scenarios
+chaos *arguments:
+    cargo test -p lemonade-load-balancer --test chaos -- {{arguments}}
+
 # Five workers and a balancer
 demo *arguments:
     cargo run --release -- demo {{arguments}}

@@ -2,7 +2,7 @@
 //! request.
 //!
 //! Shards hand lines over without waiting; when the writer is behind by [`QUEUE`] lines, further ones are dropped and
-//! counted. The control task points it elsewhere when the configuration names another file, and has it opened anew when the
+//! counted, and so are those for which the disk has no room. The control task points it elsewhere when the configuration names another file, and has it opened anew when the
 //! old one was renamed by a log rotation.
 
 use std::fs::{File, OpenOptions};
@@ -110,19 +110,17 @@ impl LogFile {
         let (orders, queue) = sync_channel(QUEUE);
         let (ending, ended) = sync_channel(0);
         let next = Arc::<Mutex<Next>>::default();
-        let slot = next.clone();
+        let (slot, dropped) = (next.clone(), Arc::<AtomicU64>::default());
+        let lost = dropped.clone();
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
-                write_lines(&queue, target, &slot);
+                write_lines(&queue, target, &slot, &lost);
                 drop(ending);
             })?;
         let log = LogFile {
             path: path.map(Path::to_owned),
-            writer: LogWriter {
-                orders,
-                dropped: Arc::default(),
-            },
+            writer: LogWriter { orders, dropped },
             next,
         };
         Ok((log, Written(ended)))
@@ -165,14 +163,14 @@ fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
 
 /// Writes what is queued, flushing whenever the queue is empty. A failed write (a full disk) is said once, and the log goes
 /// on when there is room again.
-fn write_lines(queue: &Receiver<Order>, target: Target, next: &Mutex<Next>) {
+fn write_lines(queue: &Receiver<Order>, target: Target, next: &Mutex<Next>, lost: &AtomicU64) {
     let mut sink = target.writer();
     let mut failing = false;
     let mut waiting = queue.recv().ok();
     while let Some(order) = waiting.take() {
-        let mut written = write(&mut sink, order, next);
+        let mut written = write(&mut sink, order, next, lost);
         while let Ok(order) = queue.try_recv() {
-            written = written.and(write(&mut sink, order, next));
+            written = written.and(write(&mut sink, order, next, lost));
         }
         if lock(next).untold {
             written = written.and(turn(&mut sink, next));
@@ -192,9 +190,12 @@ fn write_lines(queue: &Receiver<Order>, target: Target, next: &Mutex<Next>) {
     }
 }
 
-fn write(sink: &mut Sink, order: Order, next: &Mutex<Next>) -> io::Result<()> {
+fn write(sink: &mut Sink, order: Order, next: &Mutex<Next>, lost: &AtomicU64) -> io::Result<()> {
     match order {
-        Order::Line(line) => sink.write_all(&line),
+        // What failed to be written stays in the buffer, so the line that finds no room there is the one that is lost.
+        Order::Line(line) => sink.write_all(&line).inspect_err(|_| {
+            lost.fetch_add(1, Relaxed);
+        }),
         Order::Turn => turn(sink, next),
     }
 }

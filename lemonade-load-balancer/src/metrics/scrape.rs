@@ -48,7 +48,7 @@ pub(crate) fn scrape(sources: &Sources) -> String {
     text.family(
         names::ACCESS_LOG_DROPPED,
         "counter",
-        "Access log lines dropped because the writer was behind",
+        "Access log lines dropped because the writer was behind or the disk full",
     );
     text.sample(
         names::ACCESS_LOG_DROPPED,

@@ -58,7 +58,7 @@ pub const PANIC: &str = "lemonade_panic_mode";
 pub const STRATEGY: &str = "lemonade_strategy_info";
 /// 1, with the version as a label.
 pub const BUILD: &str = "lemonade_build_info";
-/// Access log lines dropped because the writer was behind.
+/// Access log lines dropped because the writer was behind or the disk full.
 pub const ACCESS_LOG_DROPPED: &str = "lemonade_access_log_dropped_total";
 /// Reloads, by result.
 pub const RELOADS: &str = "lemonade_config_reloads_total";
