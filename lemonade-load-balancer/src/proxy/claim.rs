@@ -100,6 +100,13 @@ impl Tried {
         self.first.iter().chain(&self.others)
     }
 
+    /// Where in their order the one is that answered; the last one if none did.
+    pub(super) fn place_of_answer(&self, answered: Option<&Rc<Upstream>>) -> Option<usize> {
+        let is_it = |upstream: &Rc<Upstream>| answered.is_some_and(|by| Rc::ptr_eq(by, upstream));
+        let last = self.len().checked_sub(1);
+        self.iter().position(is_it).or(last)
+    }
+
     fn has(&self, backend: &Backend) -> bool {
         self.iter()
             .any(|upstream| std::ptr::eq(&*upstream.backend, backend))

@@ -305,7 +305,7 @@ async fn attempt<'s>(
     match answered {
         Answered::Final(answer) => {
             let took = answer.first_byte.saturating_duration_since(sent);
-            attempts.answered(took);
+            attempts.answered(slot.upstream.clone(), took);
             shard.record(slot, &answer, took, view);
             let refused = Failure::Refused(answer.status);
             if answer.status >= 400

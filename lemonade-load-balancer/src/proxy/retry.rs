@@ -7,9 +7,10 @@ use super::claim::{Asking, Claim, Tried};
 use super::forward::{Failure, Request};
 use super::relay::Relay;
 use super::shard::{Shard, View};
-use super::upstream::ConnectError;
+use super::upstream::{ConnectError, Upstream};
 use crate::config::{MAX_RETRIES, Retries};
 use crate::snapshot::Panic;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The attempts of one request.
@@ -21,6 +22,8 @@ pub(super) struct Attempts {
     again: bool,
     reused: bool,
     last: Option<Failure>,
+    /// Who answered, if anyone did.
+    pub(super) answered_by: Option<Rc<Upstream>>,
     pub(super) queued: Duration,
     pub(super) connect: Duration,
     pub(super) first_byte: Duration,
@@ -36,6 +39,7 @@ impl Attempts {
             again: false,
             reused: false,
             last: None,
+            answered_by: None,
             queued: Duration::ZERO,
             connect: Duration::ZERO,
             first_byte: Duration::ZERO,
@@ -86,7 +90,8 @@ impl Attempts {
         self.reused && matches!(failure, Failure::Unanswered)
     }
 
-    pub(super) fn answered(&mut self, took: Duration) {
+    pub(super) fn answered(&mut self, by: Rc<Upstream>, took: Duration) {
+        self.answered_by = Some(by);
         self.first_byte = took;
     }
 

@@ -772,11 +772,15 @@ impl Shard {
         let tried = attempts.tried.iter();
         let names = tried.map(|upstream| view.snapshot.name_of(&upstream.backend));
         let names: Vec<String> = names.collect();
+        let place = attempts
+            .tried
+            .place_of_answer(attempts.answered_by.as_ref());
         let finish = Finish {
             id: &request.id,
             ended,
             strategy: view.snapshot.strategy_name.as_str(),
             backends: names.iter().map(String::as_str).collect(),
+            backend: place.and_then(|place| names.get(place)).map(String::as_str),
             attempts,
             total,
             bytes_in,
