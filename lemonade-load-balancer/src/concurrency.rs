@@ -88,10 +88,12 @@ impl Gradient {
         }
         self.turn(now);
         self.limit = self.limit.clamp(LEAST, f64::from(most).max(LEAST));
-        match self.phase {
+        let limit = match self.phase {
             Phase::Steady { .. } => self.limit as u32,
             Phase::Probing { .. } => (self.limit / 2.0).max(LEAST) as u32,
-        }
+        };
+        // Who says that a backend takes fewer than can be measured knows better.
+        limit.min(most)
     }
 
     fn step(&mut self, short: f64, in_flight: f64) {
@@ -216,6 +218,7 @@ mod tests {
             };
             let limit = gradient.measure(measured, 30, TICK * step as u32);
             assert!((LEAST as u32..=30).contains(&limit));
+            assert_eq!(gradient.measure(measured, 1, TICK * step as u32), 1);
         }
     }
 }

@@ -132,8 +132,11 @@ impl fmt::Display for Sign {
 #[derive(Clone, Debug)]
 pub struct Watch {
     slots: [Recent; SLOTS],
-    /// The slot that is being filled, counted from the beginning of time.
+    /// The slot that is being filled, counted from the beginning of time in tenths of the window.
     slot: u64,
+    /// How long it was when it was last looked at, and when that was.
+    window: Duration,
+    looked: Duration,
     last: Totals,
     usual: Option<Duration>,
     silence: Silence,
@@ -168,6 +171,8 @@ impl Watch {
         Watch {
             slots: [Recent::default(); SLOTS],
             slot: 0,
+            window: Duration::ZERO,
+            looked: Duration::ZERO,
             last: totals,
             usual: None,
             silence: Silence::default(),
@@ -176,6 +181,12 @@ impl Watch {
 
     /// Takes in what has been counted since the last look.
     pub fn look(&mut self, totals: Totals, glance: &Glance, rules: &Rules) {
+        let gap = glance.now.saturating_sub(self.looked) > rules.window;
+        if gap || self.window != rules.window {
+            // Another window, or nobody looked for longer than that: what was counted meanwhile has no time.
+            self.begin(totals, glance.now, rules);
+        }
+        self.looked = glance.now;
         self.turn_to(slot_at(glance.now, rules));
         let place = (self.slot % SLOTS as u64) as usize;
         self.slots[place] += Recent {
@@ -191,6 +202,13 @@ impl Watch {
                 answered_by_all: glance.ended_by_all,
             };
         }
+        self.last = totals;
+    }
+
+    fn begin(&mut self, totals: Totals, now: Duration, rules: &Rules) {
+        self.forget();
+        self.window = rules.window;
+        self.slot = slot_at(now, rules);
         self.last = totals;
     }
 
@@ -262,12 +280,14 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Scene {
+            let mut scene = Scene {
                 watch: Watch::new(Totals::default()),
                 totals: Totals::default(),
                 now: Duration::from_secs(100),
                 all: 0,
-            }
+            };
+            scene.tick(0, 0, 0, 0);
+            scene
         }
 
         fn tick(&mut self, begun: u64, ended: u64, failed: u64, others: u64) -> Glance {
@@ -317,6 +337,23 @@ mod tests {
         };
         assert_eq!(scene.sign(&glance, rest), None);
         assert!(scene.sign(&glance, well(100)).is_some());
+    }
+
+    #[test]
+    fn what_was_counted_while_nobody_looked_does_not_count() {
+        let mut scene = Scene::new();
+        scene.now += Duration::from_secs(3600);
+        scene.tick(400, 400, 400, 0);
+        assert_eq!(scene.watch.recent(), Recent::default());
+        scene.tick(40, 40, 40, 0);
+        assert_eq!(scene.watch.recent().failed, 40);
+        let longer = Rules {
+            window: Duration::from_secs(60),
+            ..Rules::default()
+        };
+        let glance = scene.tick(0, 0, 0, 0);
+        scene.watch.look(scene.totals, &glance, &longer);
+        assert_eq!(scene.watch.recent(), Recent::default(), "another window");
     }
 
     #[test]
@@ -373,6 +410,8 @@ mod tests {
             let mut totals = Totals::default();
             let mut all: Vec<(u64, u64)> = Vec::new();
             let mut now = Duration::ZERO;
+            let begun = Glance { now, in_flight: 0, usual: None, ended_by_all: 0 };
+            watch.look(totals, &begun, &rules);
             for (wait, well, failed) in steps {
                 now += Duration::from_millis(wait);
                 totals.ended += well + failed;

@@ -2,7 +2,8 @@
 
 use super::{Backend, Latency};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// No limit on the requests in flight.
 pub const UNLIMITED: u32 = u32::MAX;
@@ -31,7 +32,7 @@ impl Default for Load {
     }
 }
 
-// Relaxed throughout: counts are hints for picking and bounds; nothing is published through them.
+// Relaxed, but for who comes and goes: counts are hints for picking; nothing is published through them.
 impl Load {
     /// Requests sent to the backend whose answer has not ended.
     pub fn in_flight(&self) -> u32 {
@@ -58,18 +59,21 @@ impl Load {
         self.in_flight() >= self.limit()
     }
 
-    /// Counts a request in if the limit allows; [`Self::leave`] counts it out.
+    /// Counts a request in if the limit allows; [`Self::leave`] counts it out. Never exceeds the limit, not even for a moment.
+    // SeqCst, here and in `leave`: who found no room waits for whoever leaves, and one of them must see the other.
     pub fn try_enter(&self) -> bool {
-        let entered = self.in_flight.fetch_add(1, Relaxed) < self.limit();
-        if !entered {
-            self.leave();
+        let limit = self.limit();
+        if limit == UNLIMITED {
+            self.in_flight.fetch_add(1, SeqCst);
+            return true;
         }
-        entered
+        let more = |count| (count < limit).then_some(count + 1);
+        self.in_flight.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
     /// Counts a request out.
     pub fn leave(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(1, SeqCst);
     }
 
     /// Notes a success: failures are no longer in a row. A shared line is written only if there were any.

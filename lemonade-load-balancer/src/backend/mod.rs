@@ -14,7 +14,7 @@ pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
 pub use standing::{Move, Standing, Terms, Verdict};
 pub use state::{State, StateCell};
-pub use trial::TrialSlot;
+pub use trial::{Taken, TrialSlot};
 
 use crate::stats::ShardStats;
 use lemonade_config::Address;

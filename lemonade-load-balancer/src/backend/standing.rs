@@ -70,6 +70,8 @@ pub struct Terms {
     pub max_eject: Duration,
     /// From a return to the full share; zero is at once.
     pub slow_start: Duration,
+    /// How long a request may wait for its answer to begin, a trial too.
+    pub answer: Duration,
 }
 
 /// What health checks said last.
@@ -259,16 +261,21 @@ impl Standing {
     }
 
     /// Moves on what time alone moves on: an ejection whose time has come is on trial. One that no request comes to try, and
-    /// that health checks say nothing against, is trusted again.
-    pub fn pass_time(&mut self, now: Duration, terms: &Terms) {
+    /// that health checks say nothing against, is trusted again; so is one whose trial is `under_way` beyond all measure, because
+    /// it is a stream.
+    pub fn pass_time(&mut self, now: Duration, terms: &Terms, under_way: bool) {
+        let unused = terms.max_eject.max(2 * PATIENCE);
+        let longest = if under_way {
+            unused + terms.answer
+        } else {
+            unused
+        };
         match self.trust {
             // While health checks agree that it is ill, there is no use in trying.
             Trust::Ejected { until, .. } if until <= now && !self.fails_checks() => {
                 self.put_on_trial(now);
             }
-            Trust::OnTrial { since, .. }
-                if now.saturating_sub(since) > terms.max_eject.max(2 * PATIENCE) =>
-            {
+            Trust::OnTrial { since, .. } if now.saturating_sub(since) > longest => {
                 self.rehabilitate(now);
             }
             _ => {}
@@ -342,6 +349,7 @@ mod tests {
         eject: Duration::from_millis(500),
         max_eject: Duration::from_secs(8),
         slow_start: Duration::from_secs(10),
+        answer: Duration::from_secs(15),
     };
 
     fn seconds(seconds: f64) -> Duration {
@@ -397,7 +405,7 @@ mod tests {
             let length = ejected_for(&mut standing, now);
             assert_eq!(length, seconds(expected));
             now += length;
-            standing.pass_time(now, &TERMS);
+            standing.pass_time(now, &TERMS, false);
             assert_eq!(standing.trial(now), Some(false));
         }
         for _ in 0..TRIALS {
@@ -414,23 +422,28 @@ mod tests {
     #[test]
     fn trial_waits_a_while_for_a_request_that_can_be_repeated() {
         let mut standing = after(State::Healthy, &[Move::Failing]);
-        standing.pass_time(seconds(0.4), &TERMS);
+        standing.pass_time(seconds(0.4), &TERMS, false);
         assert_eq!(standing.trial(seconds(0.4)), None);
-        standing.pass_time(seconds(0.6), &TERMS);
+        standing.pass_time(seconds(0.6), &TERMS, false);
         assert_eq!(standing.trial(seconds(0.7)), Some(false));
         assert_eq!(standing.trial(seconds(1.6)), Some(true));
         let mut refused = after(State::Healthy, &[Move::Unreachable]);
-        refused.pass_time(seconds(0.6), &TERMS);
+        refused.pass_time(seconds(0.6), &TERMS, false);
         assert_eq!(refused.trial(seconds(0.6)), Some(true));
     }
 
     #[test]
     fn backend_that_nobody_tries_is_trusted_again() {
         let mut standing = after(State::Healthy, &[Move::Failing]);
-        standing.pass_time(seconds(0.6), &TERMS);
-        standing.pass_time(seconds(8.0), &TERMS);
+        standing.pass_time(seconds(0.6), &TERMS, false);
+        standing.pass_time(seconds(8.0), &TERMS, false);
         assert_eq!(standing.state(), State::Ejected);
-        standing.pass_time(seconds(9.0), &TERMS);
+        let mut hanging = standing.clone();
+        hanging.pass_time(seconds(20.0), &TERMS, true);
+        assert_eq!(hanging.state(), State::Ejected, "its trial has not ended");
+        hanging.pass_time(seconds(24.0), &TERMS, true);
+        assert_eq!(hanging.state(), State::Healthy);
+        standing.pass_time(seconds(9.0), &TERMS, false);
         assert_eq!(standing.state(), State::Healthy);
     }
 
@@ -516,7 +529,7 @@ mod tests {
                 let before = standing.clone();
                 match what {
                     Some(what) => standing.apply(what, now, &TERMS, chance),
-                    None => standing.pass_time(now, &TERMS),
+                    None => standing.pass_time(now, &TERMS, false),
                 }
                 let (from, to) = (before.state(), standing.state());
                 prop_assert!(from == to || is_legal(from, to, what), "{from} to {to} by {what:?}");
@@ -531,7 +544,7 @@ mod tests {
             standing.apply(Move::Probed(Verdict::Up), now, &TERMS, 0.5);
             for _ in 0..20 {
                 now += Duration::from_secs(2);
-                standing.pass_time(now, &TERMS);
+                standing.pass_time(now, &TERMS, false);
                 if standing.trial(now).is_some() {
                     standing.apply(Move::TrialPassed, now, &TERMS, 0.5);
                 }

@@ -1,51 +1,73 @@
 //! Whether an ejected backend takes a single request to show that it is well again.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// No trial is due.
-const CLOSED: u8 = 0;
+const CLOSED: u32 = 0;
 /// The next request that may be repeated elsewhere is the trial.
-const REPEATABLE: u8 = 1;
+const REPEATABLE: u32 = 1;
 /// The next request of any kind is: too few came that could be repeated.
-const ANY: u8 = 2;
+const ANY: u32 = 2;
 /// One request is on trial.
-const TAKEN: u8 = 3;
+const TAKEN: u32 = 3;
+/// The bits that say which of these it is; the others count how often it was opened.
+const STATE: u32 = 3;
+const ROUND: u32 = STATE + 1;
 
 /// One place for one request, shared by all shards. The control task opens it, a shard takes it.
 #[derive(Debug, Default)]
-pub struct TrialSlot(AtomicU8);
+pub struct TrialSlot(AtomicU32);
+
+/// The place, taken: what gives it back. One from an earlier round gives nothing back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken(u32);
 
 // Relaxed: the exchange alone decides who has the place; what the trial shows goes through the control task.
 impl TrialSlot {
     /// The next request may try. `any`: even one that could not be repeated if it fails.
     pub(crate) fn open(&self, any: bool) {
-        self.0.store(if any { ANY } else { REPEATABLE }, Relaxed);
+        let round = (self.0.load(Relaxed) & !STATE).wrapping_add(ROUND);
+        self.0
+            .store(round | if any { ANY } else { REPEATABLE }, Relaxed);
     }
 
-    /// Lets any request try, if none has so far.
+    /// Lets any request try, if none does so far.
     pub(crate) fn widen(&self) {
-        let _ = self.0.compare_exchange(REPEATABLE, ANY, Relaxed, Relaxed);
+        let now = self.0.load(Relaxed);
+        if now & STATE == REPEATABLE {
+            self.exchange(now, ANY);
+        }
     }
 
     /// Nobody may try.
     pub(crate) fn close(&self) {
-        self.0.store(CLOSED, Relaxed);
+        self.0.fetch_and(!STATE, Relaxed);
+    }
+
+    /// A request is on trial now.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Relaxed) & STATE == TAKEN
     }
 
     /// Takes the place for one request; `repeatable`: if it fails, another backend can serve it.
-    pub(crate) fn take(&self, repeatable: bool) -> bool {
+    pub(crate) fn take(&self, repeatable: bool) -> Option<Taken> {
         let open = self.0.load(Relaxed);
-        let suits = open == ANY || (open == REPEATABLE && repeatable);
-        suits
-            && self
-                .0
-                .compare_exchange(open, TAKEN, Relaxed, Relaxed)
-                .is_ok()
+        let suits = match open & STATE {
+            ANY => true,
+            REPEATABLE => repeatable,
+            CLOSED | TAKEN.. => false,
+        };
+        (suits && self.exchange(open, TAKEN)).then_some(Taken(open & !STATE))
     }
 
     /// Gives the place back: the request that had it showed nothing.
-    pub(crate) fn give_back(&self) {
-        let _ = self.0.compare_exchange(TAKEN, REPEATABLE, Relaxed, Relaxed);
+    pub(crate) fn give_back(&self, taken: Taken) {
+        self.exchange(taken.0 | TAKEN, REPEATABLE);
+    }
+
+    fn exchange(&self, from: u32, state: u32) -> bool {
+        let to = (from & !STATE) | state;
+        self.0.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -56,15 +78,27 @@ mod tests {
     #[test]
     fn one_request_at_a_time_is_on_trial() {
         let slot = TrialSlot::default();
-        assert!(!slot.take(true));
+        assert_eq!(slot.take(true), None);
         slot.open(false);
-        assert!(!slot.take(false), "it could not be repeated");
-        assert!(slot.take(true) && !slot.take(true));
-        slot.give_back();
+        assert_eq!(slot.take(false), None, "it could not be repeated");
+        let first = slot.take(true).unwrap();
+        assert!(slot.is_taken() && slot.take(true).is_none());
+        slot.give_back(first);
         slot.widen();
-        assert!(slot.take(false));
+        assert!(slot.take(false).is_some());
+    }
+
+    #[test]
+    fn place_of_an_earlier_round_is_not_given_back() {
+        let slot = TrialSlot::default();
+        slot.open(true);
+        let late = slot.take(true).unwrap();
         slot.close();
-        slot.give_back();
-        assert!(!slot.take(true), "closed meanwhile");
+        slot.give_back(late);
+        assert_eq!(slot.take(true), None, "closed meanwhile");
+        slot.open(true);
+        assert!(slot.take(true).is_some());
+        slot.give_back(late);
+        assert!(slot.is_taken(), "another has it now");
     }
 }

@@ -170,12 +170,11 @@ impl Handle {
         let _ = self.0.send(Command::Verdict { backend, verdict }).await;
     }
 
-    /// Reports what requests met with. Never waits: if the queue is full, the next time is soon.
-    pub(crate) fn met(&self, backend: &Arc<Backend>, what: Met) {
-        let _ = self.0.try_send(Command::Met {
-            backend: backend.clone(),
-            what,
-        });
+    /// Reports what requests met with. Never waits: if the queue is full nothing is reported (`false`), and the next time is
+    /// soon.
+    pub(crate) fn met(&self, backend: &Arc<Backend>, what: Met) -> bool {
+        let backend = backend.clone();
+        self.0.try_send(Command::Met { backend, what }).is_ok()
     }
 
     /// Reports what a source of backends names now, and which of its entries were left out.

@@ -8,6 +8,7 @@ use crate::concurrency::{Gradient, Measured};
 use crate::config::{Config, Initial, MaxInFlight};
 use crate::outlier::{Glance, Recent, Rules, Sign, Totals, Watch};
 use crate::snapshot::Member;
+use crate::stats::ShardStats;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,8 +24,10 @@ struct Entry {
     standing: Standing,
     watch: Watch,
     gradient: Gradient,
-    /// Answers, and nanoseconds until they began, that the gradient has seen.
-    measured: (u64, u64),
+    /// What the gradient has seen.
+    measured: Tally,
+    /// A place for a trial was opened.
+    on_trial: bool,
 }
 
 /// A backend that went from one state to another.
@@ -48,6 +51,7 @@ fn terms(config: &Config) -> Terms {
         eject: rules.eject,
         max_eject: rules.max_eject,
         slow_start: config.slow_start,
+        answer: config.timeouts.response_header,
     }
 }
 
@@ -100,6 +104,9 @@ impl Standings {
         if after.is_some() && after != before {
             entry.backend.ejections.fetch_add(1, Relaxed);
         }
+        let outcome = matches!(what, Move::TrialPassed | Move::TrialFailed { .. });
+        let entry = self.0.get_mut(id)?;
+        entry.turn_trial(now, outcome);
         self.settle(id, config, now)
     }
 
@@ -125,7 +132,7 @@ impl Standings {
         entry.backend.state.set(to);
         entry.backend.set_distrusted(entry.standing.is_distrusted());
         entry.backend.set_share(entry.standing.share(now, &terms));
-        entry.open_trial(now);
+        entry.turn_trial(now, false);
         (from != to).then_some((from, to))
     }
 
@@ -136,16 +143,16 @@ impl Standings {
         let mut shown = false;
         for entry in self.0.values_mut() {
             let had_trial = entry.standing.trial(now).is_some();
-            entry.standing.pass_time(now, &terms);
+            let under_way = entry.backend.trial.is_taken();
+            entry.standing.pass_time(now, &terms, under_way);
             shown |= had_trial != entry.standing.trial(now).is_some();
             let share = entry.standing.share(now, &terms);
             shown |= share != entry.backend.share();
             entry.backend.set_share(share);
+            entry.turn_trial(now, false);
             entry.widen_trial(now);
             if entry.standing.state() != entry.backend.state.get() {
                 due.push(entry.backend.clone());
-            } else if !had_trial {
-                entry.open_trial(now);
             }
         }
         let moved = due.into_iter().filter_map(|backend| {
@@ -228,8 +235,11 @@ impl Standings {
         }
         let within_share = f64::from(ejected + 1) <= rules.max_ejected * f64::from(all);
         let beyond_doubt = matches!(sign, Sign::Stalled { .. }) || own.standing.fails_checks();
+        if !within_share && !(beyond_doubt && others) {
+            return false;
+        }
         let rest = self.recent().without(own.watch.recent());
-        (within_share || (beyond_doubt && others)) && !rest.fails(rules)
+        !rest.fails(rules)
     }
 
     /// Sets how many requests each backend takes at once.
@@ -260,7 +270,8 @@ impl Entry {
             standing: Standing::new(backend.state.get()),
             watch: Watch::new(totals(backend)),
             gradient: Gradient::default(),
-            measured: measured(backend),
+            measured: Tally::of(backend),
+            on_trial: false,
         }
     }
 
@@ -277,11 +288,15 @@ impl Entry {
         }
     }
 
-    fn open_trial(&self, now: Duration) {
-        match self.standing.trial(now) {
-            Some(any) => self.backend.trial.open(any),
-            None => self.backend.trial.close(),
+    /// Opens the place for a trial when one falls due, and anew after each outcome. A trial that is under way is left alone.
+    fn turn_trial(&mut self, now: Duration, after_outcome: bool) {
+        let due = self.standing.trial(now);
+        match due {
+            Some(any) if after_outcome || !self.on_trial => self.backend.trial.open(any),
+            None if self.on_trial => self.backend.trial.close(),
+            _ => {}
         }
+        self.on_trial = due.is_some();
     }
 
     fn widen_trial(&self, now: Duration) {
@@ -291,13 +306,16 @@ impl Entry {
     }
 
     fn measure(&mut self, most: u32, now: Duration) -> u32 {
-        let (answers, nanos) = measured(&self.backend);
-        let measured = Measured {
-            answers: answers.saturating_sub(self.measured.0),
-            sum: Duration::from_nanos(nanos.saturating_sub(self.measured.1)),
+        let seen = std::mem::replace(&mut self.measured, Tally::of(&self.backend));
+        let mut measured = Measured {
+            answers: self.measured.answers.saturating_sub(seen.answers),
+            sum: Duration::from_nanos(self.measured.nanos.saturating_sub(seen.nanos)),
             in_flight: self.backend.load.in_flight(),
         };
-        self.measured = (answers, nanos);
+        // An error is fast for the wrong reason, and the times are counted together.
+        if self.measured.errors != seen.errors {
+            (measured.answers, measured.sum) = (0, Duration::ZERO);
+        }
         self.gradient.measure(measured, most, now)
     }
 }
@@ -312,8 +330,20 @@ fn totals(backend: &Backend) -> Totals {
     totals
 }
 
-fn measured(backend: &Backend) -> (u64, u64) {
-    let answers = |shard: &crate::stats::ShardStats| shard.answers();
-    let answers = backend.stats.iter().map(answers).sum();
-    (answers, backend.sum(|shard| &shard.latency_sum))
+/// Answers, those of them that are errors, and how long all took to begin.
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    answers: u64,
+    errors: u64,
+    nanos: u64,
+}
+
+impl Tally {
+    fn of(backend: &Backend) -> Self {
+        Tally {
+            answers: backend.stats.iter().map(ShardStats::answers).sum(),
+            errors: backend.sum(|shard| &shard.responses[4]),
+            nanos: backend.sum(|shard| &shard.latency_sum),
+        }
+    }
 }

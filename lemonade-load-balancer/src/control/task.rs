@@ -655,8 +655,8 @@ mod tests {
         assert!(published.changed().await, "it is on trial after a while");
         assert_eq!(published.load().trials.len(), 1);
         for _ in 0..3 {
-            assert!(backend.trial.take(false), "one at a time");
-            assert!(!backend.trial.take(false));
+            assert!(backend.trial.take(false).is_some(), "one at a time");
+            assert!(backend.trial.take(false).is_none());
             handle.met(&backend, Met::TrialPassed);
             handle.plan(config(&[1, 2])).await.unwrap();
         }

@@ -49,6 +49,11 @@ impl<'h> ResponseHead<'h> {
         })
     }
 
+    /// The backend is busy, not broken: it says when to come back.
+    pub(crate) fn says_busy(&self) -> bool {
+        matches!(self.status, 429 | 503) && self.has(Known::RetryAfter)
+    }
+
     /// Whether such a field is there.
     pub(crate) fn has(&self, known: Known) -> bool {
         self.fields.iter().any(|field| field.known == known)

@@ -2,7 +2,7 @@
 
 use super::shard::{Shard, View};
 use super::upstream::Upstream;
-use crate::backend::{Backend, State};
+use crate::backend::{Backend, State, Taken};
 use crate::config::MAX_RETRIES;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -40,7 +40,7 @@ pub(super) struct Slot<'s> {
     pub(super) upstream: Rc<Upstream>,
     shard: &'s Shard,
     /// It is to show whether the backend is well again, and has not yet.
-    on_trial: Cell<bool>,
+    trial: Cell<Option<Taken>>,
     /// The backend is none of the pool: every one of those could not be reached.
     pub(super) last_resort: bool,
 }
@@ -51,7 +51,7 @@ impl<'s> Slot<'s> {
         upstream.backend.load.try_enter().then(|| Slot {
             upstream: upstream.clone(),
             shard,
-            on_trial: Cell::new(false),
+            trial: Cell::new(None),
             last_resort: false,
         })
     }
@@ -59,7 +59,7 @@ impl<'s> Slot<'s> {
     /// How long the backend may take to begin its answer. One on trial gets less: it is known to be unwell, and somebody waits.
     /// If nothing can take its request over, it gets what every other does.
     pub(super) fn patience(&self, usual: Duration, repeatable: bool) -> Duration {
-        if !self.on_trial.get() || !repeatable {
+        if !self.is_on_trial() || !repeatable {
             return usual;
         }
         let latency = &self.upstream.backend.load.latency;
@@ -67,17 +67,21 @@ impl<'s> Slot<'s> {
         usual.min(TRIAL_PATIENCE.max(known * TRIAL_FACTOR))
     }
 
-    /// Whether this is a trial whose outcome nobody has reported: then the caller does.
-    pub(super) fn take_trial(&self) -> bool {
-        self.on_trial.replace(false)
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.trial.get().is_some()
+    }
+
+    /// A trial whose outcome nobody has reported: the caller does.
+    pub(super) fn take_trial(&self) -> Option<Taken> {
+        self.trial.take()
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let backend = &self.upstream.backend;
-        if self.on_trial.get() {
-            backend.trial.give_back();
+        if let Some(taken) = self.trial.get() {
+            backend.trial.give_back(taken);
         }
         backend.load.leave();
         self.shard.queue().freed();
@@ -112,10 +116,10 @@ impl Tried {
             .any(|upstream| std::ptr::eq(&*upstream.backend, backend))
     }
 
-    /// A backend of the view's pool is left.
+    /// A backend of the view's pool is left that has room.
     pub(super) fn leaves_others(&self, view: &View) -> bool {
         let mut pool = view.snapshot.pool.backends().iter();
-        self.len() < MOST && pool.any(|backend| !self.has(backend))
+        self.len() < MOST && pool.any(|backend| !self.has(backend) && !backend.load.is_full())
     }
 
     /// A place for the first attempt.
@@ -232,14 +236,12 @@ fn from(start: usize, size: usize) -> impl Iterator<Item = usize> {
 fn try_one<'s>(shard: &'s Shard, view: &View, asking: Asking) -> Option<Slot<'s>> {
     let on_trial = &view.upstreams[view.snapshot.pool.len()..];
     on_trial.iter().find_map(|upstream| {
-        if !upstream.backend.trial.take(asking.repeatable) {
-            return None;
-        }
+        let taken = upstream.backend.trial.take(asking.repeatable)?;
         let Some(slot) = Slot::enter(shard, upstream) else {
-            upstream.backend.trial.give_back();
+            upstream.backend.trial.give_back(taken);
             return None;
         };
-        slot.on_trial.set(true);
+        slot.trial.set(Some(taken));
         Some(slot)
     })
 }

@@ -12,7 +12,6 @@ use super::relay::{Relay, RelayError};
 use super::shard::Shard;
 use super::upstream::Connection;
 use crate::config::Config;
-use crate::http1::fields::Known;
 use crate::http1::framing::Framing;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
@@ -178,7 +177,7 @@ impl<'e> Exchange<'e> {
 
     /// Once an answer has begun, the request is not sent again: a body kept for that leaves the client's buffer.
     pub(super) fn let_request_go(&mut self) {
-        if let (true, Framing::Length(length)) = (self.relay.release(), self.request.framing) {
+        if let (true, Framing::Length(length)) = (self.relay.let_go(), self.request.framing) {
             self.client.buffer.consume(length as usize);
         }
     }
@@ -210,7 +209,7 @@ impl<'e> Exchange<'e> {
                 }
                 Framing::Chunked | Framing::UntilClose => None,
             },
-            retry_after: matches!(head.status, 429 | 503) && head.has(Known::RetryAfter),
+            retry_after: head.says_busy(),
             first_byte,
         }
     }
@@ -234,6 +233,9 @@ impl<'e> Exchange<'e> {
             }
             match self.client.deadline.poll(context) {
                 // A backend that stops reading is as late as one that does not answer.
+                Poll::Ready(()) if self.client.deadline.is_capped() => {
+                    Poll::Ready(Err(Failure::TotalTimeout))
+                }
                 Poll::Ready(()) if self.upload == Upload::Going && !self.relay.is_blocked() => {
                     Poll::Ready(Err(Failure::RequestTimeout))
                 }
@@ -259,6 +261,9 @@ impl<'e> Exchange<'e> {
         ) {
             Poll::Ready(Ok(())) => {
                 self.upload = Upload::Done;
+                if !self.relay.is_retained() {
+                    client.deadline.cap(Some(self.config.timeouts.total));
+                }
                 client.deadline.set(self.patience);
             }
             Poll::Ready(Err(RelayError::Sink(_))) => self.upload = Upload::Refused,

@@ -8,7 +8,7 @@ use super::access_log;
 use super::buffer::Output;
 use super::claim::{Asking, Claim, Slot};
 use super::downstream::Client;
-use super::exchange::{self, Answer, Answered, Exchange, Upload};
+use super::exchange::{self, Answer, Answered, Exchange, Upload, poll_client_gone};
 use super::headers::RequestId;
 use super::hedge::{self, Leg};
 use super::relay::Relay;
@@ -20,8 +20,11 @@ use crate::config::Config;
 use crate::http1::Version;
 use crate::http1::framing::Framing;
 use crate::stats::ShardStats;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// A request that was read and checked; its body is still in the client's buffer and socket.
@@ -56,6 +59,8 @@ pub(super) enum Failure {
     BadAnswer,
     /// It took too long to begin its answer.
     AnswerTimeout,
+    /// The time for all attempts is over.
+    TotalTimeout,
     /// Its answer's status says that it cannot serve now.
     Refused(u16),
     /// Every backend has all the requests that it may have, and as many wait as may.
@@ -77,6 +82,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The backend brought no usable answer.
+    pub(super) fn is_of_backend(&self) -> bool {
+        matches!(
+            self,
+            Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout | Failure::Refused(_)
+        )
+    }
+
     /// The access log's word for an answer that ended so.
     fn flag(&self) -> &'static str {
         match self {
@@ -114,10 +127,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &Shard) -> Next {
     client.owes_answer = true;
     let mut view = shard.view();
-    client
-        .deadline
-        .cap(Some(view.snapshot.config.timeouts.total));
-
     let mut relay = Relay::new(
         std::mem::replace(&mut request.outbound, Output::none()),
         request.framing,
@@ -130,6 +139,9 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     };
     if whole.is_some() {
         relay = relay.retaining();
+        // Of other requests, from the end of their body on: an upload takes as long as it moves.
+        let total = view.snapshot.config.timeouts.total;
+        client.deadline.cap(Some(total));
     }
 
     let retries = &view.snapshot.config.retries;
@@ -160,13 +172,13 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
             view: &view,
             repeatable: asking.repeatable,
         };
+        let on_trial = slot.is_on_trial();
         match attempt(client, &mut slot, &mut relay, &course, &mut attempts).await {
             Ok(ended) => break Ok(ended),
             Err(failure) => {
                 shard.blame(&slot, &failure, &attempts, &view);
-                let retries = &view.snapshot.config.retries;
                 let approved = matches!(failure, Failure::Refused(_))
-                    || attempts.may_retry(&failure, &request, &relay, shard, retries);
+                    || attempts.may_retry(&failure, on_trial, &course, &relay);
                 attempts.failed(failure);
                 if !approved {
                     break Err(attempts.last_failure(&view));
@@ -220,8 +232,11 @@ async fn wait_in_queue<'s>(
         .ok_or(Some(Failure::QueueFull))?;
     client.deadline.set(place.patience(config.timeouts.queue));
     asking.in_turn = true;
+    let mut look_first = place.is_first;
     loop {
-        place.turn(client).await.map_err(Some)?;
+        if !std::mem::take(&mut look_first) {
+            place.turn(client).await.map_err(Some)?;
+        }
         // Much may have changed since.
         *view = shard.view();
         match attempts.claim(shard, view, *asking) {
@@ -237,6 +252,32 @@ async fn wait_in_queue<'s>(
             Claim::Nobody => return Err(None),
         }
     }
+}
+
+/// Opens a connection, for as long as the client is there and its request has time.
+async fn open(
+    client: &mut Client,
+    shard: &Shard,
+    upstream: &Upstream,
+    config: &Config,
+) -> Result<Connection, Failure> {
+    let timeout = config.timeouts.connect;
+    // It has its own clock; this one is for the request's total.
+    client.deadline.set(timeout + timeout);
+    let mut connecting = pin!(shard.connect(upstream, timeout));
+    poll_fn(|context| {
+        if let Poll::Ready(opened) = connecting.as_mut().poll(context) {
+            return Poll::Ready(opened.map_err(Failure::Connect));
+        }
+        poll_client_gone(client, context)?;
+        match client.deadline.poll(context) {
+            Poll::Ready(()) if client.deadline.is_capped() => {
+                Poll::Ready(Err(Failure::TotalTimeout))
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// What stays the same over a request's attempts.
@@ -279,23 +320,24 @@ async fn attempt<'s>(
     let (mut connection, mut sent) = match idle {
         Some(connection) => (connection, began),
         None => {
-            let connection = shard
-                .connect(&upstream, config.timeouts.connect)
-                .await
-                .map_err(Failure::Connect)?;
+            let connection = open(client, shard, &upstream, config).await?;
             let opened = Instant::now();
             attempts.connected(opened - began);
             (connection, opened)
         }
     };
     attempts.sending(connection.reused);
-    if let (Some(hedge), true) = (&config.hedge, repeatable && !request.upgrade) {
+    let on_trial = slot.is_on_trial();
+    let hedged = repeatable && !request.upgrade && !on_trial;
+    if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.
         let first = Leg::new(connection, relay.copy(request.framing), sent);
         let race = hedge::race(client, first, slot, attempts, course, hedge);
         // On the heap: the few that are hedged must not make every connection's task larger.
         let heard = Box::pin(race).await?;
         (connection, *relay, sent) = (heard.connection, heard.relay, heard.sent);
+        let backend = Arc::as_ptr(&slot.upstream.backend);
+        client.deadline.tag(backend.addr());
     }
     let slot = &*slot;
     let upstream = &*slot.upstream;
@@ -308,10 +350,12 @@ async fn attempt<'s>(
             attempts.answered(slot.upstream.clone(), took);
             shard.record(slot, &answer, took, view);
             let refused = Failure::Refused(answer.status);
+            let failed_trial = on_trial && answer.is_fault();
             if answer.status >= 400
                 && attempts.tried.leaves_others(view)
-                && attempts.may_retry(&refused, request, exchange.relay, shard, &config.retries)
+                && attempts.may_retry(&refused, failed_trial, course, exchange.relay)
             {
+                shard.record_whole(slot, &answer);
                 if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
                     put_back(connection, upstream, &answer, config);
                 }

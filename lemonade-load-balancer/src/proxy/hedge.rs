@@ -2,10 +2,10 @@
 //!
 //! The cure for requests that are caught in one backend's pause, which no choice of backend can foresee (Dean & Barroso, "The
 //! Tail at Scale", CACM 2013). Only for requests that may be repeated and are still there whole, within a budget of its own,
-//! and not while requests queue for room: then a second copy would take another request's place.
+//! and not while requests queue for room: then a second copy would take another request's place. The first *head* decides, be it
+//! an interim one.
 
 use super::claim::{Claim, Slot};
-use super::deadline::Deadline;
 use super::downstream::Client;
 use super::exchange::{poll_client_gone, poll_head};
 use super::forward::{Course, Failure};
@@ -13,7 +13,8 @@ use super::relay::{Relay, RelayError};
 use super::retry::Attempts;
 use super::upstream::{ConnectError, Connection};
 use crate::config::Hedge;
-use crate::http1::HeadScan;
+use crate::http1::response::ResponseHead;
+use crate::http1::{HeadLimits, HeadScan};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -41,13 +42,13 @@ impl Leg {
         }
     }
 
-    /// Sends what can be sent, until a head has come; its status.
+    /// Sends what can be sent, until a head has come.
     fn poll(
         &mut self,
         context: &mut Context<'_>,
         client: &mut Client,
-        most: usize,
-    ) -> Poll<Result<u16, Failure>> {
+        course: &Course<'_>,
+    ) -> Poll<Result<Heard, Failure>> {
         if !self.uploaded {
             let sent = self.relay.poll(
                 context,
@@ -56,29 +57,43 @@ impl Leg {
                 &mut self.connection.stream,
             );
             self.uploaded = match sent {
-                Poll::Ready(Ok(())) => true,
-                // It may have said why.
-                Poll::Ready(Err(RelayError::Sink(_))) => true,
+                // If it stopped reading, it may have said why.
+                Poll::Ready(Ok(()) | Err(RelayError::Sink(_))) => true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::BadBody)),
                 Poll::Pending => false,
             };
         }
+        let config = &course.view.snapshot.config;
+        let most = config.limits.header_bytes;
         let length = ready!(poll_head(
             &mut self.connection,
             most,
             context,
             &mut self.scan
         ))?;
-        let head = &self.connection.buffer.filled()[..length];
-        // `HTTP/1.1 200`; whether the rest of it is right is seen later.
-        let status = head
-            .get(9..12)
-            .and_then(|code| std::str::from_utf8(code).ok());
-        Poll::Ready(
-            status
-                .and_then(|code| code.parse().ok())
-                .ok_or(Failure::BadAnswer),
-        )
+        let bytes = &self.connection.buffer.filled()[..length];
+        let limits = HeadLimits::from(&config.limits);
+        let mut scratch = course.shard.scratch();
+        let head = ResponseHead::parse(bytes, course.request.to_head, &limits, &mut scratch)
+            .map_err(|_| Failure::BadAnswer)?;
+        Poll::Ready(Ok(Heard {
+            status: head.status,
+            busy: head.says_busy(),
+        }))
+    }
+}
+
+/// What a copy's first head says.
+#[derive(Clone, Copy)]
+struct Heard {
+    status: u16,
+    busy: bool,
+}
+
+impl Heard {
+    /// Not worth hearing while another copy is on its way.
+    fn is_refusal(self) -> bool {
+        self.status >= 500 || self.busy
     }
 }
 
@@ -100,8 +115,6 @@ struct Race<'r, 's> {
     slot: &'r mut Slot<'s>,
     attempts: &'r mut Attempts,
     course: &'r Course<'s>,
-    /// Bytes that an answer's head may have.
-    most: usize,
 }
 
 /// Sends `first` from `slot`, and after a while a copy of it from another slot. Returns the one that has an answer's head in its
@@ -124,7 +137,6 @@ pub(super) async fn race<'s>(
         slot,
         attempts,
         course,
-        most: config.limits.header_bytes,
     };
     poll_fn(|context| race.poll(context, client)).await
 }
@@ -142,7 +154,8 @@ impl<'s> Race<'_, 's> {
             return Poll::Ready(ended);
         }
         poll_client_gone(client, context)?;
-        poll_deadline(&client.deadline, context)
+        let over = client.deadline.poll(context);
+        over.map(|()| Err(self.too_late(client)))
     }
 
     fn poll_first(
@@ -153,13 +166,15 @@ impl<'s> Race<'_, 's> {
         let Some(leg) = &mut self.first else {
             return Poll::Pending;
         };
-        let came = ready!(leg.poll(context, client, self.most));
+        let came = ready!(leg.poll(context, client, self.course));
         let alone = matches!(self.second, Second::NotYet(_) | Second::Gone);
         match (came, self.first.take()) {
-            (Ok(status), Some(leg)) if alone || status < 500 => Poll::Ready(Ok(leg)),
+            (Ok(heard), Some(leg)) if alone || !heard.is_refusal() => Poll::Ready(Ok(leg)),
             (Err(failure), _) if alone => Poll::Ready(Err(failure)),
-            (came, _) => {
-                self.lost(came);
+            (came, leg) => {
+                if let Some(leg) = leg {
+                    self.blame(self.slot, &leg, came);
+                }
                 Poll::Pending
             }
         }
@@ -184,48 +199,73 @@ impl<'s> Race<'_, 's> {
                 Ok(connection) => {
                     self.second = Second::Sent(slot, Leg::new(connection, relay, Instant::now()))
                 }
-                Err(error) => return self.second_failed(slot, Failure::Connect(error)),
+                Err(error) => return self.not_opened(slot, error),
             }
         }
         let Second::Sent(_, leg) = &mut self.second else {
             return Poll::Pending;
         };
-        let came = ready!(leg.poll(context, client, self.most));
+        let came = ready!(leg.poll(context, client, self.course));
         let Second::Sent(slot, leg) = std::mem::replace(&mut self.second, Second::Gone) else {
             return Poll::Pending;
         };
         match came {
-            Ok(status) if status < 500 || self.first.is_none() => {
+            Ok(heard) if !heard.is_refusal() || self.first.is_none() => {
+                if let Some(first) = self.first.take() {
+                    let Course { shard, .. } = *self.course;
+                    shard.record_overtaken(self.slot, first.sent.elapsed());
+                }
                 *self.slot = slot;
                 self.course.shard.record_hedge_won();
                 Poll::Ready(Ok(leg))
             }
-            Ok(status) => self.second_failed(slot, Failure::Refused(status)),
-            Err(failure) => self.second_failed(slot, failure),
+            came if self.first.is_some() => {
+                self.blame(&slot, &leg, came);
+                Poll::Pending
+            }
+            came => {
+                *self.slot = slot;
+                Poll::Ready(came.map(|_| leg))
+            }
         }
     }
 
-    /// The second copy came to nothing: the first goes on alone, if it is still there.
-    fn second_failed(&mut self, slot: Slot<'s>, failure: Failure) -> Poll<Result<Leg, Failure>> {
+    /// No connection for the second copy: the first goes on alone, if it is still there.
+    fn not_opened(&mut self, slot: Slot<'s>, error: ConnectError) -> Poll<Result<Leg, Failure>> {
+        let failure = Failure::Connect(error);
         if self.first.is_some() {
-            self.blame(&slot, &failure);
+            let Course { shard, view, .. } = *self.course;
+            shard.blame(&slot, &failure, self.attempts, view);
             return Poll::Pending;
         }
         *self.slot = slot;
         Poll::Ready(Err(failure))
     }
 
-    /// The first copy came to nothing while the second is on its way.
-    fn lost(&mut self, came: Result<u16, Failure>) {
-        let failure = came.map_or_else(|failure| failure, Failure::Refused);
-        self.blame(self.slot, &failure);
+    /// Records that a copy came to nothing while another goes on.
+    fn blame(&self, slot: &Slot<'_>, leg: &Leg, came: Result<Heard, Failure>) {
+        let Course { shard, view, .. } = *self.course;
+        match came {
+            Ok(Heard { status, busy }) => {
+                shard.record_refusal(slot, status, busy, leg.sent.elapsed(), view);
+            }
+            // A kept connection that was closed says nothing about its backend.
+            Err(Failure::Unanswered) if leg.connection.reused => {}
+            Err(failure) => shard.blame(slot, &failure, self.attempts, view),
+        }
     }
 
-    fn blame(&self, slot: &Slot<'_>, failure: &Failure) {
-        let Course { shard, view, .. } = *self.course;
-        match failure {
-            Failure::Refused(status) => shard.record_refusal(slot, *status, view),
-            failure => shard.blame(slot, failure, self.attempts, view),
+    /// The time is over: whoever is left has taken too long.
+    fn too_late(&mut self, client: &Client) -> Failure {
+        if let (None, Second::Sent(..) | Second::Opening(..)) = (&self.first, &self.second) {
+            let second = std::mem::replace(&mut self.second, Second::Gone);
+            if let Second::Sent(slot, _) | Second::Opening(slot, ..) = second {
+                *self.slot = slot;
+            }
+        }
+        match client.deadline.is_capped() {
+            true => Failure::TotalTimeout,
+            false => Failure::AnswerTimeout,
         }
     }
 
@@ -257,8 +297,4 @@ impl<'s> Race<'_, 's> {
             }
         }
     }
-}
-
-fn poll_deadline(deadline: &Deadline, context: &Context<'_>) -> Poll<Result<Leg, Failure>> {
-    deadline.poll(context).map(|()| Err(Failure::AnswerTimeout))
 }

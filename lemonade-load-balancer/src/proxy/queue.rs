@@ -12,7 +12,10 @@ use super::forward::Failure;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,11 +32,12 @@ pub(crate) struct Queue {
     freed: Notify,
 }
 
-// Relaxed throughout: a count that bounds and a hint whether to wake somebody; `Notify` orders the rest.
+// SeqCst for the count, as for a backend's requests in flight: who finds every backend full counts itself in and looks once more,
+// who leaves a backend counts itself out and looks whether anybody waits. One of the two must see the other.
 impl Queue {
     /// Requests that wait.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Relaxed)
+        self.waiting.load(SeqCst)
     }
 
     /// The same, for whoever reports it.
@@ -50,7 +54,7 @@ impl Queue {
 
     /// A place at its end; `None` if `most` have one already.
     pub(super) fn join(&self, most: u32, now: Duration) -> Option<Place<'_>> {
-        let before = self.waiting.fetch_add(1, Relaxed);
+        let before = self.waiting.fetch_add(1, SeqCst);
         let now = now.as_millis() as u64;
         if before == 0 {
             self.standing_since.store(now, Relaxed);
@@ -58,6 +62,7 @@ impl Queue {
         // Counted before it is refused, so that what is dropped now counts it out.
         let place = Place {
             queue: self,
+            is_first: before == 0,
             standing: Duration::from_millis(now.saturating_sub(self.standing_since.load(Relaxed))),
         };
         (before < most).then_some(place)
@@ -68,13 +73,15 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Place<'q> {
     queue: &'q Queue,
+    /// Nobody waited before: room that was made while this place was taken woke nobody.
+    pub(super) is_first: bool,
     /// How long the queue had not been empty when it was taken.
     standing: Duration,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Relaxed);
+        self.queue.waiting.fetch_sub(1, SeqCst);
     }
 }
 

@@ -137,6 +137,13 @@ impl Relay {
         Relay::new(head, framing).retaining()
     }
 
+    /// The same while the message is still on its way: what has yet to leave the source's buffer leaves it as it is sent, and only
+    /// a body that was sent whole is the caller's to drop (`true`).
+    pub(crate) fn let_go(&mut self) -> bool {
+        let sent = !self.is_blocked();
+        self.release() && sent
+    }
+
     /// Ends the retention: `true` if there was one, and the body may now leave the source's buffer.
     pub(crate) fn release(&mut self) -> bool {
         let retained = std::mem::take(&mut self.retain);
@@ -442,6 +449,42 @@ mod tests {
                 "{framing:?}: {result:?}"
             );
         }
+    }
+
+    #[test]
+    fn body_that_is_let_go_half_sent_arrives_whole_and_once() {
+        let body: Vec<u8> = (0..20_000u32).map(|place| place as u8).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut client, mut source) = tokio::io::duplex(64 << 10);
+            client.write_all(&body).await.unwrap();
+            client.write_all(b"GET /next").await.unwrap();
+            let (mut sink, mut backend) = tokio::io::duplex(1000);
+            let mut buffer = Buffer::default();
+            poll_fn(|context| buffer.poll_fill(context, &mut source))
+                .await
+                .unwrap();
+            let mut relay = Relay::new(head(), Framing::Length(20_000)).retaining();
+            let first = poll_fn(|context| {
+                Poll::Ready(relay.poll(context, &mut source, &mut buffer, &mut sink))
+            });
+            assert!(first.await.is_pending());
+            assert!(!relay.let_go(), "the rest has yet to be sent");
+            let pass = async {
+                let passed =
+                    poll_fn(|context| relay.poll(context, &mut source, &mut buffer, &mut sink));
+                passed.await.unwrap();
+                drop(sink);
+            };
+            let mut got = Vec::new();
+            let receive = backend.read_to_end(&mut got);
+            let ((), received) = tokio::join!(pass, receive);
+            received.unwrap();
+            assert!(got[5..] == body[..], "every byte, once");
+            assert_eq!(buffer.filled(), b"GET /next");
+        });
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Reason {
             Some(Failure::Connect(ConnectError::Local(_))) => Reason::OutOfResources,
             Some(Failure::Unanswered) => Reason::Unanswered,
             Some(Failure::BadAnswer) => Reason::BadAnswer,
-            Some(Failure::AnswerTimeout) => Reason::AnswerTimeout,
+            Some(Failure::AnswerTimeout | Failure::TotalTimeout) => Reason::AnswerTimeout,
             Some(Failure::Refused(429 | 503)) => Reason::Busy,
             Some(Failure::Refused(_)) => Reason::Failing,
             Some(Failure::QueueFull) => Reason::QueueFull,

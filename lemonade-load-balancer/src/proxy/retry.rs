@@ -4,11 +4,11 @@
 //! were sent, only a request that may be repeated is, and only while its body can be. What adds load must fit the budget.
 
 use super::claim::{Asking, Claim, Tried};
-use super::forward::{Failure, Request};
+use super::forward::{Course, Failure};
 use super::relay::Relay;
 use super::shard::{Shard, View};
 use super::upstream::{ConnectError, Upstream};
-use crate::config::{MAX_RETRIES, Retries};
+use crate::config::MAX_RETRIES;
 use crate::snapshot::Panic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -49,9 +49,12 @@ impl Attempts {
 
     /// A place for the next attempt.
     pub(super) fn claim<'s>(&mut self, shard: &'s Shard, view: &View, asking: Asking) -> Claim<'s> {
-        if self.again {
-            return self.tried.claim_same(shard);
+        if self.again
+            && let claim @ Claim::Slot(_) = self.tried.claim_same(shard)
+        {
+            return claim;
         }
+        self.again = false;
         if self.is_fresh() {
             return self.tried.claim_first(shard, view, asking);
         }
@@ -100,15 +103,16 @@ impl Attempts {
     }
 
     /// Whether another attempt may heal `failure`; if so, it is paid for. A stale connection costs no retry: the same backend
-    /// gets a new one.
+    /// gets a new one. Neither does a failed trial that another backend can make good: it was our idea to send it there.
     pub(super) fn may_retry(
         &mut self,
         failure: &Failure,
-        request: &Request,
+        failed_trial: bool,
+        course: &Course<'_>,
         relay: &Relay,
-        shard: &Shard,
-        retries: &Retries,
     ) -> bool {
+        let Course { request, shard, .. } = *course;
+        let retries = &course.view.snapshot.config.retries;
         let repeatable = relay.is_untouched()
             || ((request.idempotent || retries.non_idempotent) && relay.is_retained());
         let stale = self.was_stale(failure) && repeatable;
@@ -126,6 +130,10 @@ impl Attempts {
             Failure::Refused(status) => (repeatable && retries.on.statuses.contains(status), false),
             _ => (false, true),
         };
+        let ours = failed_trial && repeatable && !matches!(failure, Failure::Connect(_));
+        if ours && failure.is_of_backend() {
+            return true;
+        }
         // A refusal takes no time and costs nobody anything: it uses no attempt up.
         let counted = !matches!(failure, Failure::Connect(ConnectError::Refused(_)));
         let used_up = retries.attempts == 0 || (counted && self.retries_left == 0);

@@ -18,7 +18,7 @@ use super::reply::Reason;
 use super::retry::Attempts;
 use super::scarcity::Complaint;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
-use crate::backend::{Backend, State};
+use crate::backend::{Backend, State, Taken};
 use crate::config::{Limits, Retries, Timeouts, WhenFull};
 use crate::control::{self, Met};
 use crate::drain::{Drain, Phase};
@@ -656,8 +656,8 @@ impl Shard {
     fn record_success(&self, slot: &Slot<'_>) {
         let backend = &slot.upstream.backend;
         backend.load.succeeded();
-        if slot.take_trial() {
-            self.shared.control.met(backend, Met::TrialPassed);
+        if let Some(taken) = slot.take_trial() {
+            self.report_trial(backend, taken, Met::TrialPassed);
         }
     }
 
@@ -672,25 +672,48 @@ impl Shard {
         let backend = &slot.upstream.backend;
         ShardStats::count(&slot.upstream.stats().faults);
         let in_a_row = backend.load.failed();
-        if slot.take_trial() {
+        if let Some(taken) = slot.take_trial() {
             let (unreachable, error) = (false, error());
             let failed = Met::TrialFailed { unreachable, error };
-            return self.shared.control.met(backend, failed);
+            return self.report_trial(backend, taken, failed);
         }
         let rules = &view.snapshot.config.outlier;
-        // Again each time that many more are in a row: what did not lead to an ejection may now.
-        if rules.is_some_and(|rules| in_a_row.is_multiple_of(rules.consecutive)) {
+        // Again after twice as many: what did not lead to an ejection may now, but thousands a second need not say so.
+        let tells = |consecutive: u32| {
+            in_a_row.is_multiple_of(consecutive) && (in_a_row / consecutive).is_power_of_two()
+        };
+        if rules.is_some_and(|rules| tells(rules.consecutive)) {
             self.shared.control.met(backend, Met::Failures(in_a_row));
         }
     }
 
+    /// Reports how a trial ended. If that cannot be told, the next request is the trial.
+    fn report_trial(&self, backend: &Arc<Backend>, taken: Taken, outcome: Met) {
+        if !self.shared.control.met(backend, outcome) {
+            backend.trial.give_back(taken);
+        }
+    }
+
     /// Records an answer that another one is waited for instead of.
-    pub(super) fn record_refusal(&self, slot: &Slot<'_>, status: u16, view: &View) {
+    pub(super) fn record_refusal(
+        &self,
+        slot: &Slot<'_>,
+        status: u16,
+        busy: bool,
+        took: Duration,
+        view: &View,
+    ) {
         let stats = slot.upstream.stats();
-        stats.record(Outcome::Answered(status), Duration::ZERO);
-        if exchange::is_fault(status) {
+        stats.record(Outcome::Answered(status), took);
+        if exchange::is_fault(status) && !busy {
             self.record_fault(slot, view, || format!("its answer was {status}"));
         }
+    }
+
+    /// Records that another backend answered first: this one takes as long as that at least.
+    pub(super) fn record_overtaken(&self, slot: &Slot<'_>, took: Duration) {
+        let now = self.shared.epoch.elapsed();
+        slot.upstream.backend.load.latency.record(took, now);
     }
 
     /// Records that a request is sent a second time.
@@ -730,6 +753,13 @@ impl Shard {
                 tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
                 self.record_fault(slot, view, || format!("{failure:?}"));
             }
+            // Only the first attempt had all the time there was.
+            Failure::TotalTimeout if attempts.is_first() => {
+                upstream.stats().record(Outcome::Failed, Duration::ZERO);
+                self.record_fault(slot, view, || {
+                    "no answer in all the time there was".to_owned()
+                });
+            }
             // Its answer has been counted already.
             Failure::Broken => self.record_fault(slot, view, || "its answer broke off".to_owned()),
             Failure::Refused(_) => {}
@@ -737,6 +767,7 @@ impl Shard {
             Failure::ClientGone
             | Failure::BadBody
             | Failure::RequestTimeout
+            | Failure::TotalTimeout
             | Failure::SlowClient
             | Failure::QueueFull
             | Failure::QueueTimeout
@@ -749,12 +780,13 @@ impl Shard {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
         let error = format!("{error}{}", cause.unwrap_or_default());
         let unreachable = true;
-        let met = match slot.take_trial() {
-            true => Met::TrialFailed { unreachable, error },
-            false if backend.is_distrusted() => return,
-            false => Met::NoConnection(error),
-        };
-        self.shared.control.met(backend, met);
+        match slot.take_trial() {
+            Some(taken) => {
+                self.report_trial(backend, taken, Met::TrialFailed { unreachable, error });
+            }
+            None if backend.is_distrusted() => {}
+            None => drop(self.shared.control.met(backend, Met::NoConnection(error))),
+        }
     }
 
     /// Records the end of a request.

@@ -332,3 +332,72 @@ async fn few_usable_backends_are_not_left_alone_with_the_load_and_it_is_said() {
     let status = balancer.admin("GET /api/v1/status", "").await.text();
     assert!(status.contains("\"panic\":\"few_usable\""), "{status}");
 }
+
+#[tokio::test]
+async fn many_clients_at_once_send_one_trial_at_a_time() {
+    let gate = Gate::shut();
+    let failing = Arc::new(AtomicU16::new(1));
+    let (told, held) = (failing.clone(), gate.clone());
+    let sick = Origin::start(move |mut connection: Connection| {
+        let (told, held) = (told.clone(), held.clone());
+        async move {
+            while connection.request().await.is_ok() {
+                if told.load(SeqCst) == 1 {
+                    connection
+                        .send("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
+                        .await;
+                } else {
+                    held.passed().await;
+                    connection.send(ok("well")).await;
+                }
+            }
+        }
+    })
+    .await;
+    let (good, _) = switched("good").await;
+    let balancer = balancer_with(&[&sick, &good], ejecting_for(Duration::from_millis(50)));
+    let mut client = balancer.client().await;
+    statuses(&mut client, 10).await;
+    balancer.reaches(&[State::Ejected, State::Healthy]).await;
+    failing.store(0, SeqCst);
+    let listen = balancer.app.listen();
+    let crowd: Vec<_> = (0..16)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut client = Client::connect(listen).await;
+                loop {
+                    assert_eq!(client.get("/").await.status(), 200);
+                }
+            })
+        })
+        .collect();
+    until("one is on trial", || balancer.in_flight(0) == 1).await;
+    // It hangs; its patience is a second, and nobody else is sent there meanwhile.
+    let before = good.requests().len();
+    until("others are served", || {
+        assert!(balancer.in_flight(0) <= 1);
+        good.requests().len() > before + 200
+    })
+    .await;
+    gate.open();
+    balancer.reaches(&[State::Healthy; 2]).await;
+    assert!(crowd.iter().all(|client| !client.is_finished()));
+    crowd.iter().for_each(|client| client.abort());
+}
+
+#[tokio::test]
+async fn failed_trial_is_made_good_whatever_is_retried() {
+    let ((sick, status), (good, _)) = (switched("sick").await, switched("good").await);
+    let balancer = balancer_with(&[&sick, &good], |config| {
+        ejecting_for(Duration::from_millis(50))(config);
+        config.retries.budget = 0.0;
+        config.retries.min_per_second = 0;
+    });
+    status.store(500, SeqCst);
+    let mut client = balancer.client().await;
+    statuses(&mut client, 10).await;
+    balancer.reaches(&[State::Ejected, State::Healthy]).await;
+    while ejections(&balancer, 0) < 3 {
+        assert_eq!(client.get("/").await.text(), "good");
+    }
+}

@@ -228,3 +228,34 @@ async fn adaptive_limit_grows_until_a_backend_gets_slower_and_the_rest_is_shed()
     let most = most.load(SeqCst);
     assert!((4..=40).contains(&most), "{most} of a hundred at once");
 }
+
+#[tokio::test]
+async fn nobody_waits_while_a_backend_has_room() {
+    let origin = Origin::named("quick").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.backends[0].max_in_flight = Some(1);
+        config.timeouts.queue = Duration::from_secs(20);
+        config.runtime.shards = 2;
+    });
+    let listen = balancer.app.listen();
+    // On several connections, so that both shards have some: who leaves on one makes room for who waits on the other.
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut client = Client::connect(listen).await;
+                let mut slowest = Duration::ZERO;
+                for _ in 0..1500 {
+                    let began = Instant::now();
+                    assert_eq!(client.ask(GET).await.status(), 200);
+                    slowest = slowest.max(began.elapsed());
+                }
+                slowest
+            })
+        })
+        .collect();
+    for client in clients {
+        let slowest = client.await.unwrap();
+        // The sweep, which would wake who was forgotten, comes once a second.
+        assert!(slowest < Duration::from_millis(600), "{slowest:?}");
+    }
+}

@@ -4,7 +4,7 @@ use crate::balancer::{GET, balancer_at, balancer_with, ok};
 use lemonade_test::{Broken, Client, Connection, Gate, Origin, PATIENCE, until};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -101,17 +101,23 @@ async fn answer_that_has_begun_may_take_longer_than_the_total() {
     assert_eq!(client.exactly(4).await, b"half");
 }
 
-#[tokio::test]
-async fn connection_that_is_not_made_in_time_is_504_or_another_backend() {
-    // Takes no connection: its queue of one is full.
+/// Takes no connection while this lives: its queue of one is full.
+async fn full() -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = socket.listen(0).unwrap();
-    let full = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap();
     let mut fillers = Vec::new();
-    while let Ok(filler) = timeout(SHORT, TcpStream::connect(full)).await {
+    while let Ok(filler) = timeout(SHORT, TcpStream::connect(address)).await {
         fillers.push(filler.unwrap());
     }
+    (listener, fillers)
+}
+
+#[tokio::test]
+async fn connection_that_is_not_made_in_time_is_504_or_another_backend() {
+    let (listener, _fillers) = full().await;
+    let full = listener.local_addr().unwrap();
     let balancer = balancer_at(&[full], |config| config.timeouts.connect = SHORT);
     let answer = balancer.get("/").await;
     assert_eq!(answer.status(), 504);
@@ -354,4 +360,49 @@ async fn body_that_trickles_is_408() {
     assert_eq!(answer.expect("an answer, not a reset").status(), 408);
     assert!(begun.elapsed() >= SHORT, "never early");
     until("the backend is let go", || origin.open() == 0).await;
+}
+
+#[tokio::test]
+async fn request_whose_time_is_over_is_held_against_nobody_else() {
+    let silent = asleep().await;
+    let (a, b) = (Origin::named("a").await, Origin::named("b").await);
+    let balancer = balancer_with(&[&silent, &a, &b], |config| {
+        config.timeouts.total = Duration::from_millis(150);
+    });
+    let answer = balancer.get("/").await;
+    assert_eq!(answer.status(), 504);
+    let snapshot = balancer.app.published().load();
+    let faults = snapshot.members.iter();
+    let faults = faults.map(|member| member.live.sum(|shard| &shard.faults));
+    assert_eq!(faults.collect::<Vec<_>>(), [1, 0, 0]);
+    assert_eq!(a.requests().len() + b.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn upload_may_take_longer_than_the_total() {
+    let origin = Origin::named("took it").await;
+    let balancer = balancer_with(&[&origin], |config| {
+        config.timeouts.total = Duration::from_millis(200);
+    });
+    let mut client = balancer.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 6\r\n\r\n")
+        .await;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        client.send("x").await;
+    }
+    assert_eq!(client.answer().await.text(), "took it");
+}
+
+#[tokio::test]
+async fn connecting_is_part_of_the_total() {
+    let (listener, _fillers) = full().await;
+    let balancer = balancer_at(&[listener.local_addr().unwrap()], |config| {
+        config.timeouts.connect = Duration::from_secs(15);
+        config.timeouts.total = Duration::from_millis(150);
+    });
+    let began = Instant::now();
+    assert_eq!(balancer.get("/").await.status(), 504);
+    assert!(began.elapsed() < Duration::from_secs(5));
 }
