@@ -1,23 +1,23 @@
 //! How many requests a backend takes before it gets slower: an adaptive limit. Pure: measurements and the time are arguments.
 //!
 //! The rule is the gradient of Netflix's concurrency-limits (2018) with the baseline of Envoy's adaptive concurrency filter:
-//! while answers begin about as fast as they do without a queue the limit grows by a few, when they begin later it shrinks in
-//! proportion. How fast they are without a queue is found out from time to time, by letting only half as many in for a moment.
+//! while answers begin about as fast as they do without a queue the limit grows by its square root, when they begin later it shrinks
+//! in proportion; until that happens for the first time it grows by half each time, as TCP does from a slow start. How fast they are without a queue is found out from time to time, by letting only half as many in for a moment.
 //! (An average over the long run, as Netflix has it, follows the queue that it should show: under steady saturation the limit
 //! then grows for ever.)
 
 use std::time::Duration;
 
-/// Where a backend begins about which nothing is known.
-const FIRST: f64 = 20.0;
+/// Where a backend begins about which nothing is known: few, so that the first measurement shows no queue.
+const FIRST: f64 = 8.0;
 /// A backend that gets less can no longer be measured.
 const LEAST: f64 = 4.0;
 /// Response times within this factor of the baseline are noise, not a queue.
 const TOLERANCE: f64 = 1.5;
 /// How much of each step is taken.
 const SMOOTHING: f64 = 0.2;
-/// How much a limit that does no harm grows by, before smoothing.
-const ROOM: f64 = 4.0;
+/// How much a limit grows that has never done harm.
+const FAST_GROWTH: f64 = 1.5;
 /// Fewer answers are no measurement.
 const ENOUGH: u64 = 10;
 /// How often the baseline is found out anew.
@@ -34,6 +34,8 @@ pub struct Gradient {
     /// Answers and the sum of their seconds since the last measurement.
     answers: u64,
     seconds: f64,
+    /// More was once too much.
+    tested: bool,
     phase: Phase,
 }
 
@@ -66,6 +68,7 @@ impl Default for Gradient {
             baseline: None,
             answers: 0,
             seconds: 0.0,
+            tested: false,
             phase: Phase::Steady {
                 since: Duration::ZERO,
             },
@@ -100,11 +103,17 @@ impl Gradient {
         let baseline = self.baseline.get_or_insert(short);
         *baseline = baseline.min(short);
         let gradient = (TOLERANCE * *baseline / short).clamp(0.5, 1.0);
+        self.tested |= gradient < 1.0;
         let unused = in_flight < self.limit / 2.0;
-        if gradient < 1.0 || !unused {
-            let wanted = self.limit * gradient + ROOM;
-            self.limit += (wanted - self.limit) * SMOOTHING;
+        if gradient == 1.0 && unused {
+            return;
         }
+        if !self.tested {
+            self.limit *= FAST_GROWTH;
+            return;
+        }
+        let wanted = self.limit * gradient + self.limit.sqrt();
+        self.limit += (wanted - self.limit) * SMOOTHING;
     }
 
     fn turn(&mut self, now: Duration) {
@@ -168,6 +177,12 @@ mod tests {
             let limit = backend.limit_after(64.0, 400);
             assert!((64..=140).contains(&limit), "{limit}");
         }
+    }
+
+    #[test]
+    fn limit_of_a_large_backend_is_found_within_seconds() {
+        let limit = saturated().limit_after(800.0, 20);
+        assert!(limit >= 200, "{limit}");
     }
 
     #[test]

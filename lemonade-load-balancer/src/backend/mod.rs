@@ -59,8 +59,8 @@ pub struct Backend {
     pub state: StateCell,
     /// How much of its weight counts now, in percent: less in a slow start, or while it is degraded.
     share: AtomicU32,
-    /// Nobody can connect to it, as far as is known.
-    unreachable: AtomicBool,
+    /// Requests have shown that it is of no use.
+    distrusted: AtomicBool,
     /// Whether it takes a single request to show that it is well again.
     pub trial: TrialSlot,
     /// How often it was ejected.
@@ -77,7 +77,7 @@ impl Backend {
             load: Load::default(),
             state: StateCell::new(State::Starting),
             share: AtomicU32::new(FULL_SHARE),
-            unreachable: AtomicBool::new(false),
+            distrusted: AtomicBool::new(false),
             trial: TrialSlot::default(),
             ejections: AtomicU64::new(0),
             stats: (0..shards).map(|_| ShardStats::default()).collect(),
@@ -95,14 +95,14 @@ impl Backend {
         self.share.store(percent.clamp(1, FULL_SHARE), Relaxed);
     }
 
-    /// Nobody can connect to it, as far as is known: it is tried only when nobody else is left.
-    pub fn is_unreachable(&self) -> bool {
-        self.unreachable.load(Relaxed)
+    /// Requests have shown that it is of no use, or nobody can connect to it: it is used only when nobody else is left.
+    pub fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Relaxed)
     }
 
     /// For the control task. Holds from the next snapshot on.
-    pub(crate) fn set_unreachable(&self, unreachable: bool) {
-        self.unreachable.store(unreachable, Relaxed);
+    pub(crate) fn set_distrusted(&self, distrusted: bool) {
+        self.distrusted.store(distrusted, Relaxed);
     }
 
     /// Sums one of the shards' counters.

@@ -164,6 +164,17 @@ impl Standing {
         }
     }
 
+    /// Requests have shown that it is of no use, or nobody can connect to it. Unlike what health checks say this is no matter
+    /// of opinion, so not even a panic goes against it while anyone else is left.
+    pub fn is_distrusted(&self) -> bool {
+        self.trust != Trust::Trusted || self.is_unreachable()
+    }
+
+    /// Health checks fail.
+    pub fn fails_checks(&self) -> bool {
+        matches!(self.probes, Probes::Failing { .. })
+    }
+
     /// Takes account of `what` happened. `chance`, from 0 to 1, spreads the ends of ejections that begin together.
     pub fn apply(&mut self, what: Move, now: Duration, terms: &Terms, chance: f64) {
         match what {
@@ -178,8 +189,7 @@ impl Standing {
                 _ => {}
             },
             Move::Failing => {
-                let probed = matches!(self.probes, Probes::Failing { .. });
-                if !probed && self.trust == Trust::Trusted {
+                if self.trust == Trust::Trusted {
                     self.eject(false, now, terms, chance);
                 }
             }
@@ -200,7 +210,7 @@ impl Standing {
                 if let Probes::Failing { unreachable: true } = self.probes {
                     self.probes = Probes::Unknown;
                 }
-                if self.is_unreachable() {
+                if self.is_distrusted() {
                     self.rehabilitate(now);
                 }
             }
@@ -252,11 +262,10 @@ impl Standing {
     /// that health checks say nothing against, is trusted again.
     pub fn pass_time(&mut self, now: Duration, terms: &Terms) {
         match self.trust {
-            Trust::Ejected { until, .. } if until <= now => match self.probes {
-                // They decide about its return.
-                Probes::Failing { .. } => self.rehabilitate(now),
-                _ => self.put_on_trial(now),
-            },
+            // While health checks agree that it is ill, there is no use in trying.
+            Trust::Ejected { until, .. } if until <= now && !self.fails_checks() => {
+                self.put_on_trial(now);
+            }
             Trust::OnTrial { since, .. }
                 if now.saturating_sub(since) > terms.max_eject.max(2 * PATIENCE) =>
             {

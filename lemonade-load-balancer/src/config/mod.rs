@@ -164,7 +164,7 @@ pub struct Hedge {
     pub budget: f64,
 }
 
-/// How long each thing may take. Deadlines fire up to 40 ms late.
+/// How long each thing may take. Deadlines fire up to 60 ms late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// To a backend, per attempt. Default 1 s; then 504, or another backend.

@@ -44,7 +44,7 @@ pub enum What {
     },
     /// The balancer began or ceased to use backends that are not usable, because too few are.
     Panic {
-        /// `few_usable` or `none_reachable`; absent when it is over.
+        /// `few_usable` or `none_trusted`; absent when it is over.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'static str>,
         /// Backends that are usable.

@@ -123,9 +123,7 @@ impl Standings {
             entry.backend.load.succeeded();
         }
         entry.backend.state.set(to);
-        entry
-            .backend
-            .set_unreachable(entry.standing.is_unreachable());
+        entry.backend.set_distrusted(entry.standing.is_distrusted());
         entry.backend.set_share(entry.standing.share(now, &terms));
         entry.open_trial(now);
         (from != to).then_some((from, to))
@@ -195,7 +193,7 @@ impl Standings {
         }
         let all = self.recent();
         let signs = self.0.values().filter_map(|entry| {
-            if !entry.standing.state().is_usable() {
+            if entry.standing.is_distrusted() || entry.standing.state() == State::Draining {
                 return None;
             }
             let rest = all.without(entry.watch.recent());
@@ -214,20 +212,24 @@ impl Standings {
         all
     }
 
-    /// Whether one more may be ejected because requests fail there: the others must be enough, and not fail just as much.
-    pub(super) fn may_eject(&self, id: &BackendId, rules: &Rules) -> bool {
+    /// Whether one more may be ejected because requests fail there: the others must be enough, and not fail just as much. Where
+    /// it answers nothing at all, or health checks agree, one other that is usable is enough.
+    pub(super) fn may_eject(&self, id: &BackendId, sign: &Sign, rules: &Rules) -> bool {
         let Some(own) = self.0.get(id) else {
             return false;
         };
-        let (mut ejected, mut all) = (0u32, 0u32);
-        for entry in self.0.values() {
+        let (mut ejected, mut all, mut others) = (0u32, 0u32, false);
+        for (other, entry) in &self.0 {
             let state = entry.standing.state();
             all += u32::from(state != State::Draining);
             let by_failures = state == State::Ejected && !entry.standing.is_unreachable();
             ejected += u32::from(by_failures);
+            others |= other != id && state.is_usable();
         }
+        let within_share = f64::from(ejected + 1) <= rules.max_ejected * f64::from(all);
+        let beyond_doubt = matches!(sign, Sign::Stalled { .. }) || own.standing.fails_checks();
         let rest = self.recent().without(own.watch.recent());
-        f64::from(ejected + 1) <= rules.max_ejected * f64::from(all) && !rest.fails(rules)
+        (within_share || (beyond_doubt && others)) && !rest.fails(rules)
     }
 
     /// Sets how many requests each backend takes at once.

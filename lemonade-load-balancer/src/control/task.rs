@@ -165,13 +165,13 @@ impl Task {
             return;
         };
         let present = self.own.publisher.load();
-        let was_unreachable = backend.is_unreachable();
+        let was_distrusted = backend.is_distrusted();
         let now = self.own.now();
         let moved = self.own.standings.apply(id, what, &present.config, now);
         if let Some((from, to)) = moved {
             self.announce(&backend, from, to, cause);
         }
-        if moved.is_some() || was_unreachable != backend.is_unreachable() {
+        if moved.is_some() || was_distrusted != backend.is_distrusted() {
             self.publish(present.parts());
         }
     }
@@ -212,7 +212,7 @@ impl Task {
         let Some(rules) = &config.outlier else {
             return;
         };
-        if self.own.standings.may_eject(id, rules) {
+        if self.own.standings.may_eject(id, &sign, rules) {
             self.happened(id, Move::Failing, &sign.to_string());
         }
     }
@@ -441,13 +441,13 @@ impl Task {
                 tracing::error!(
                     usable,
                     all,
-                    "panic: too few backends are usable, so all that can be reached are used"
+                    "panic: too few backends are usable, so those that only fail health checks are used too"
                 );
             }
-            Some(Panic::NoneReachable) => {
+            Some(Panic::NoneTrusted) => {
                 tracing::error!(
                     all,
-                    "panic: no backend can be reached, so every request tries some"
+                    "panic: requests fail at every backend, so all are tried"
                 );
             }
             None => tracing::info!(usable, all, "panic over"),

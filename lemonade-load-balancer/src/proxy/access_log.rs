@@ -57,6 +57,8 @@ pub(super) struct Finish<'f> {
     pub(super) strategy: &'static str,
     /// Names of the backends tried, the last being the one that answered.
     pub(super) backends: Vec<&'f str>,
+    /// The one that answered, or that was tried last.
+    pub(super) backend: Option<&'f str>,
     pub(super) attempts: &'f Attempts,
     pub(super) total: Duration,
     pub(super) bytes_in: u64,
@@ -79,6 +81,7 @@ struct Line<'l> {
     strategy: &'static str,
     backend: Option<&'l str>,
     attempts: &'l [&'l str],
+    queue_seconds: f64,
     connect_seconds: f64,
     first_byte_seconds: f64,
     total_seconds: f64,
@@ -100,8 +103,9 @@ fn line<'l>(entry: &'l Entry, finish: &'l Finish<'l>) -> Line<'l> {
         status: finish.ended.status,
         flag: finish.ended.flag,
         strategy: finish.strategy,
-        backend: finish.backends.last().copied(),
+        backend: finish.backend,
         attempts: &finish.backends,
+        queue_seconds: finish.attempts.queued.as_secs_f64(),
         connect_seconds: finish.attempts.connect.as_secs_f64(),
         first_byte_seconds: finish.attempts.first_byte.as_secs_f64(),
         total_seconds: finish.total.as_secs_f64(),

@@ -67,6 +67,18 @@ pub(super) struct Answer {
     pub(super) first_byte: Instant,
 }
 
+impl Answer {
+    /// It says that the backend failed. One that says when to come back is busy, not broken.
+    pub(super) fn is_fault(&self) -> bool {
+        is_fault(self.status) && !self.retry_after
+    }
+}
+
+/// Whether a status says that the backend failed. That it does not know a method or a version is the request's fault.
+pub(super) fn is_fault(status: u16) -> bool {
+    status >= 500 && !matches!(status, 501 | 505)
+}
+
 /// One head from the backend.
 enum Head {
     Interim { status: u16, out: Output },

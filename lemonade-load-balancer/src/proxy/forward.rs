@@ -6,13 +6,14 @@
 
 use super::access_log;
 use super::buffer::Output;
+use super::claim::{Asking, Claim, Slot};
 use super::downstream::Client;
 use super::exchange::{self, Answer, Answered, Exchange, Upload};
 use super::headers::RequestId;
 use super::hedge::{self, Leg};
 use super::relay::Relay;
 use super::reply::{self, Reason};
-use super::retry::{Asking, Attempts, Claim, Slot};
+use super::retry::Attempts;
 use super::shard::{Shard, View};
 use super::upstream::{ConnectError, Connection, Upstream};
 use crate::config::Config;
@@ -172,6 +173,9 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
                 }
                 ShardStats::count(&slot.upstream.stats().retries);
                 relay.rewind_if_retained(request.framing);
+                // What made this one fail may have changed who is picked.
+                drop(slot);
+                view = shard.view();
             }
         }
     };
@@ -243,7 +247,8 @@ pub(super) struct Course<'c> {
     repeatable: bool,
 }
 
-/// One attempt at one backend, or at two if it is hedged; `slot` is then that of the one that answered. An error is returned only while the client has been told nothing, so that it may be retried.
+/// One attempt at one backend, or at two if it is hedged; `slot` is then that of the one that answered. An error is returned
+/// only while the client has been told nothing, so that it may be retried.
 async fn attempt<'s>(
     client: &mut Client,
     slot: &mut Slot<'s>,
@@ -300,11 +305,11 @@ async fn attempt<'s>(
     match answered {
         Answered::Final(answer) => {
             let took = answer.first_byte.saturating_duration_since(sent);
-            attempts.answered(took);
+            attempts.answered(slot.upstream.clone(), took);
             shard.record(slot, &answer, took, view);
             let refused = Failure::Refused(answer.status);
             if answer.status >= 400
-                && attempts.has_others(view)
+                && attempts.tried.leaves_others(view)
                 && attempts.may_retry(&refused, request, exchange.relay, shard, &config.retries)
             {
                 if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
@@ -340,6 +345,7 @@ async fn attempt<'s>(
                     flag: Some(failure.flag()),
                 });
             }
+            shard.record_whole(slot, &answer);
             if answer.reusable && uploaded {
                 put_back(connection, upstream, &answer, config);
             }

@@ -4,12 +4,13 @@
 //! Tail at Scale", CACM 2013). Only for requests that may be repeated and are still there whole, within a budget of its own,
 //! and not while requests queue for room: then a second copy would take another request's place.
 
+use super::claim::{Claim, Slot};
 use super::deadline::Deadline;
 use super::downstream::Client;
 use super::exchange::{poll_client_gone, poll_head};
 use super::forward::{Course, Failure};
 use super::relay::{Relay, RelayError};
-use super::retry::{Attempts, Claim, Slot};
+use super::retry::Attempts;
 use super::upstream::{ConnectError, Connection};
 use crate::config::Hedge;
 use crate::http1::HeadScan;
@@ -235,12 +236,12 @@ impl<'s> Race<'_, 's> {
             return Second::Gone;
         };
         if shard.queue().waiting() > 0
-            || !self.attempts.has_others(view)
+            || !self.attempts.tried.leaves_others(view)
             || !shard.hedge_budget.withdraw()
         {
             return Second::Gone;
         }
-        let Claim::Slot(slot) = self.attempts.claim_other(shard, view) else {
+        let Claim::Slot(slot) = self.attempts.tried.claim_next(shard, view, first.sent) else {
             return Second::Gone;
         };
         shard.record_hedge(&slot);

@@ -8,6 +8,7 @@ mod access_log;
 mod admission;
 mod budget;
 mod buffer;
+mod claim;
 mod deadline;
 mod downstream;
 mod exchange;

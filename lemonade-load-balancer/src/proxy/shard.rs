@@ -7,14 +7,15 @@ use super::access_log::{self, Entry, Finish};
 use super::admission::{Admission, Place};
 use super::budget::{Budget, Floor};
 use super::buffer;
+use super::claim::Slot;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
-use super::exchange::Answer;
+use super::exchange::{self, Answer};
 use super::forward::{Ended, Failure, Request};
 use super::headers::{RequestId, RequestIds};
 use super::queue::Queue;
 use super::reply::Reason;
-use super::retry::{Attempts, Slot};
+use super::retry::Attempts;
 use super::scarcity::Complaint;
 use super::upstream::{ConnectError, Upstream, is_exhaustion};
 use crate::backend::{Backend, State};
@@ -98,11 +99,6 @@ fn these<'u>(
             .find(|upstream| Arc::ptr_eq(&upstream.backend, backend))
             .cloned()
     })
-}
-
-/// Whether a status says that the backend failed. That it does not know a method or a version is the request's fault.
-fn is_fault(status: u16) -> bool {
-    status >= 500 && !matches!(status, 501 | 505)
 }
 
 impl View {
@@ -640,29 +636,35 @@ impl Shard {
             let now = self.since_epoch(answer.first_byte);
             backend.load.latency.record(took, now);
         }
-        if is_fault(answer.status) && !answer.retry_after {
+        if answer.is_fault() {
             let error = || format!("its answer was {}", answer.status);
-            self.record_fault(slot, view, error);
-        } else {
-            backend.load.succeeded();
-            if slot.take_trial() {
-                self.shared.control.met(backend, Met::TrialPassed);
-            }
+            return self.record_fault(slot, view, error);
         }
-        if view.snapshot.panic == Some(Panic::NoneReachable) && backend.is_unreachable() {
+        let unexpected = slot.last_resort || view.snapshot.panic == Some(Panic::NoneTrusted);
+        if unexpected && backend.is_distrusted() {
             self.shared.control.met(backend, Met::Answer);
+        }
+    }
+
+    /// Records that an answer was passed on whole: until then it might have broken off.
+    pub(super) fn record_whole(&self, slot: &Slot<'_>, answer: &Answer) {
+        if !answer.is_fault() {
+            self.record_success(slot);
+        }
+    }
+
+    fn record_success(&self, slot: &Slot<'_>) {
+        let backend = &slot.upstream.backend;
+        backend.load.succeeded();
+        if slot.take_trial() {
+            self.shared.control.met(backend, Met::TrialPassed);
         }
     }
 
     /// Records that a backend agreed to another protocol: no measure of how fast it works.
     pub(super) fn record_switch(&self, slot: &Slot<'_>, took: Duration) {
         slot.upstream.stats().record(Outcome::Answered(101), took);
-        slot.upstream.backend.load.succeeded();
-        if slot.take_trial() {
-            self.shared
-                .control
-                .met(&slot.upstream.backend, Met::TrialPassed);
-        }
+        self.record_success(slot);
     }
 
     /// Records a failure that is the backend's own.
@@ -677,7 +679,7 @@ impl Shard {
         }
         let rules = &view.snapshot.config.outlier;
         // Again each time that many more are in a row: what did not lead to an ejection may now.
-        if rules.is_some_and(|rules| in_a_row % rules.consecutive == 0) {
+        if rules.is_some_and(|rules| in_a_row.is_multiple_of(rules.consecutive)) {
             self.shared.control.met(backend, Met::Failures(in_a_row));
         }
     }
@@ -686,7 +688,7 @@ impl Shard {
     pub(super) fn record_refusal(&self, slot: &Slot<'_>, status: u16, view: &View) {
         let stats = slot.upstream.stats();
         stats.record(Outcome::Answered(status), Duration::ZERO);
-        if is_fault(status) {
+        if exchange::is_fault(status) {
             self.record_fault(slot, view, || format!("its answer was {status}"));
         }
     }
@@ -749,7 +751,7 @@ impl Shard {
         let unreachable = true;
         let met = match slot.take_trial() {
             true => Met::TrialFailed { unreachable, error },
-            false if backend.is_unreachable() => return,
+            false if backend.is_distrusted() => return,
             false => Met::NoConnection(error),
         };
         self.shared.control.met(backend, met);
@@ -767,19 +769,18 @@ impl Shard {
         let total = request.started.elapsed();
         self.stats.record(ended.status, total);
         let Some(entry) = request.log else { return };
-        let names: Vec<String> = attempts
-            .tried()
-            .iter()
-            .map(|index| {
-                let upstream = &view.upstreams[*index as usize];
-                view.snapshot.name_of(&upstream.backend)
-            })
-            .collect();
+        let tried = attempts.tried.iter();
+        let names = tried.map(|upstream| view.snapshot.name_of(&upstream.backend));
+        let names: Vec<String> = names.collect();
+        let place = attempts
+            .tried
+            .place_of_answer(attempts.answered_by.as_ref());
         let finish = Finish {
             id: &request.id,
             ended,
             strategy: view.snapshot.strategy_name.as_str(),
             backends: names.iter().map(String::as_str).collect(),
+            backend: place.and_then(|place| names.get(place)).map(String::as_str),
             attempts,
             total,
             bytes_in,

@@ -4,9 +4,9 @@
 //! they neither help nor hurt a share.
 //! 1. The usable primary backends. If they are fewer than the threshold's share of the known ones, usable backups join them.
 //! 2. If that is nobody, those about which nothing is known: unknown beats refusing.
-//! 3. If those are still fewer than the threshold's share (Envoy's panic mode), all that can be reached: when most of a pool
-//!    looks ill, either the checks are wrong or the few well ones are about to be crushed. Whoever cannot be reached stays
-//!    out, because nothing is gained by asking it.
+//! 3. If those are still fewer than the threshold's share (Envoy's panic mode), also those that only health checks speak
+//!    against: when most of a pool looks ill, either the checks are wrong or the few well ones are about to be crushed. Whoever
+//!    cannot be reached or has been ejected stays out: requests have shown that nothing is gained by asking it.
 //! 4. If that is nobody, everybody: one of them may just have come back.
 
 use crate::backend::State;
@@ -17,16 +17,17 @@ use crate::config::Tier;
 pub(super) struct Candidate {
     pub(super) state: State,
     pub(super) tier: Tier,
-    pub(super) unreachable: bool,
+    /// Requests have shown that it is of no use.
+    pub(super) distrusted: bool,
 }
 
 /// Why backends are picked that are not usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Panic {
-    /// Too few are usable: all that can be reached are picked.
+    /// Too few are usable: those that only health checks speak against are picked too.
     FewUsable,
-    /// None can be reached: all are tried.
-    NoneReachable,
+    /// Requests have shown that none is of use: all are tried.
+    NoneTrusted,
 }
 
 impl Panic {
@@ -34,7 +35,7 @@ impl Panic {
     pub fn as_str(self) -> &'static str {
         match self {
             Panic::FewUsable => "few_usable",
-            Panic::NoneReachable => "none_reachable",
+            Panic::NoneTrusted => "none_trusted",
         }
     }
 }
@@ -66,15 +67,15 @@ pub(super) fn choose(candidates: &[Candidate], threshold: f64) -> Choice {
     let mut panic = None;
     let too_few = chosen.is_empty() || is_low(candidates, threshold, &in_tier);
     if threshold > 0.0 && too_few {
-        let reachable = places(&|candidate| {
-            in_tier(candidate) && (candidate.state.is_usable() || !candidate.unreachable)
+        let trusted = places(&|candidate| {
+            in_tier(candidate) && (candidate.state.is_usable() || !candidate.distrusted)
         });
-        if reachable.len() > chosen.len() {
-            (chosen, panic) = (reachable, Some(Panic::FewUsable));
+        if trusted.len() > chosen.len() {
+            (chosen, panic) = (trusted, Some(Panic::FewUsable));
         }
         if chosen.is_empty() {
             chosen = places(&|_| true);
-            panic = (!chosen.is_empty()).then_some(Panic::NoneReachable);
+            panic = (!chosen.is_empty()).then_some(Panic::NoneTrusted);
         }
     }
     Choice {
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `h`ealthy, `d`egraded, `u`nhealthy, `x` unreachable, `e`jected, `s`tarting, `-` draining; upper case is a backup.
+    /// `h`ealthy, `d`egraded, `u`nhealthy, `x` unhealthy and distrusted, `e`jected, `s`tarting, `-` draining; upper case is a backup.
     fn candidates(text: &str) -> Vec<Candidate> {
         let candidate = |letter: char| Candidate {
             state: match letter.to_ascii_lowercase() {
@@ -122,7 +123,7 @@ mod tests {
                 true => Tier::Backup,
                 false => Tier::Primary,
             },
-            unreachable: letter.eq_ignore_ascii_case(&'x'),
+            distrusted: matches!(letter.to_ascii_lowercase(), 'x' | 'e'),
         };
         text.chars().map(candidate).collect()
     }
@@ -137,21 +138,22 @@ mod tests {
     #[test]
     fn rule_by_example() {
         let few = Some(Panic::FewUsable);
-        let none = Some(Panic::NoneReachable);
+        let none = Some(Panic::NoneTrusted);
         for (pool, expected, panic) in [
             ("hhd", "hhd", None),
             ("hhu", "hh", None),
             ("hhH", "hh", None),
             // Half is enough; less is not.
             ("hheu", "hh", None),
-            ("heeu", "heeu", few),
+            ("heeu", "hu", few),
             // Backups before panic, and panic over both.
             ("heeuHHHH", "hHHHH", None),
             ("uuuH", "uuuH", few),
             ("xxxH", "H", None),
-            // The unreachable stay out while anyone is left.
+            // The distrusted stay out while anyone is left.
             ("hxxxx", "h", None),
-            ("hexxx", "he", few),
+            ("hexxx", "h", None),
+            ("eee", "eee", none),
             ("xxx", "xxx", none),
             ("xxX", "xxX", none),
             // Unknown beats refusing, and says nothing against the known.

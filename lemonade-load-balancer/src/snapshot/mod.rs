@@ -175,7 +175,7 @@ fn candidate(member: &Member) -> Candidate {
     Candidate {
         state: member.live.state.get(),
         tier: member.config.tier,
-        unreachable: member.live.is_unreachable(),
+        distrusted: member.live.is_distrusted(),
     }
 }
 

@@ -54,7 +54,13 @@ async fn backend_that_pauses_costs_no_wait() {
 async fn first_copy_is_heard_if_it_answers_first() {
     let gates = [Gate::shut(), Gate::shut()];
     let (first, second) = (pausing(&gates[0]).await, pausing(&gates[1]).await);
-    let balancer = balancer_with(&[&first, &second], |config| config.hedge = hedge(1.0));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let balancer = balancer_with(&[&first, &second], |config| {
+        config.hedge = hedge(1.0);
+        config.access_log.sample = 1.0;
+        config.access_log.file = Some(log.clone());
+    });
     let mut client = balancer.client().await;
     client.send(GET).await;
     // The rotation begins with the first.
@@ -65,6 +71,12 @@ async fn first_copy_is_heard_if_it_answers_first() {
     balancer.metric_reaches("lemonade_hedges_total", 1.0).await;
     assert!(balancer.metric("lemonade_hedges_won_total").await < 0.5);
     until("the second was hung up on", || balancer.in_flight(1) == 0).await;
+    let written = || std::fs::read_to_string(&log).unwrap_or_default();
+    until("a line is written", || written().ends_with('\n')).await;
+    let line: serde_json::Value = serde_json::from_str(written().lines().next().unwrap()).unwrap();
+    let names = [first.address(), second.address()].map(|address| address.to_string());
+    assert_eq!(line["backend"], names[0], "who answered");
+    assert_eq!(line["attempts"], serde_json::json!(names), "who was asked");
     gates[1].open();
     for _ in 0..4 {
         assert_eq!(client.get("/").await.text(), "paused");

@@ -3,7 +3,10 @@
 use crate::balancer::{GET, balancer_with, ok};
 use lemonade_load_balancer::config::MaxInFlight;
 use lemonade_test::{Client, Connection, Gate, Origin, until};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Answers once the gate is open, or is opened for one request.
 async fn gated(gate: &Gate) -> Origin {
@@ -180,19 +183,48 @@ async fn room_that_a_reload_makes_is_used_by_those_who_wait() {
 }
 
 #[tokio::test]
-async fn adaptive_limit_is_there_and_holds() {
-    let origin = Origin::named("fine").await;
+async fn adaptive_limit_grows_until_a_backend_gets_slower_and_the_rest_is_shed() {
+    // Does four things at once, each for 5 ms; whatever else it gets waits.
+    let workers = Arc::new(Semaphore::new(4));
+    let asked = Arc::new(AtomicU32::new(0));
+    let (working, most) = (asked.clone(), Arc::new(AtomicU32::new(0)));
+    let peak = most.clone();
+    let origin = Origin::start(move |mut connection: Connection| {
+        let (workers, working, peak) = (workers.clone(), working.clone(), peak.clone());
+        async move {
+            while connection.request().await.is_ok() {
+                peak.fetch_max(working.fetch_add(1, SeqCst) + 1, SeqCst);
+                let turn = workers.acquire().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                drop(turn);
+                working.fetch_sub(1, SeqCst);
+                connection.send(ok("done")).await;
+            }
+        }
+    })
+    .await;
     let balancer = balancer_with(&[&origin], |config| {
         config.limits.max_in_flight = MaxInFlight::Adaptive;
+        config.timeouts.queue = Duration::from_millis(50);
     });
-    let mut client = balancer.client().await;
-    for _ in 0..50 {
-        assert_eq!(client.ask(GET).await.status(), 200);
+    let listen = balancer.app.listen();
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut client = Client::connect(listen).await;
+                loop {
+                    let status = client.ask(GET).await.status();
+                    assert!(matches!(status, 200 | 503), "{status}");
+                }
+            })
+        })
+        .collect();
+    let shed = async || balancer.metric("lemonade_requests_shed_total").await;
+    while shed().await < 500.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let limit = format!(
-        "lemonade_backend_in_flight_limit{{backend=\"{}\"}}",
-        origin.address()
-    );
-    let limit = balancer.metric(&limit).await;
-    assert!((4.0..=100.0).contains(&limit), "{limit}");
+    assert!(crowd.iter().all(|client| !client.is_finished()));
+    crowd.iter().for_each(|client| client.abort());
+    let most = most.load(SeqCst);
+    assert!((4..=40).contains(&most), "{most} of a hundred at once");
 }

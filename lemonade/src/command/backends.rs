@@ -81,11 +81,12 @@ fn show(backends: &Value) -> String {
             cell(&backend["name"]),
             cell(&backend["address"]),
             cell(&backend["state"]),
-            cell(&backend["weight"]),
-            cell(&backend["in_flight"]),
+            weight(backend),
+            in_flight(backend),
             cell(&backend["requests"]),
             cell(&backend["errors"]),
             cell(&backend["failures"]),
+            cell(&backend["ejections"]),
             milliseconds(&backend["latency_seconds"]),
             cell(&backend["source"]),
         ]
@@ -100,15 +101,47 @@ fn show(backends: &Value) -> String {
         "REQUESTS",
         "5XX",
         "FAILURES",
+        "EJECTIONS",
         "LATENCY",
         "SOURCE",
     ];
     text::table(&head, &rows)
 }
 
+/// `2`; `0.5 of 2` in a slow start; `2 (backup)`.
+fn weight(backend: &Value) -> String {
+    let whole = cell(&backend["weight"]);
+    let effective = backend["effective_weight"].as_f64();
+    let text = match effective.filter(|effective| Some(*effective) != backend["weight"].as_f64()) {
+        Some(effective) => format!("{effective:.2} of {whole}"),
+        None => whole,
+    };
+    match backend["tier"] == "backup" {
+        true => format!("{text} (backup)"),
+        false => text,
+    }
+}
+
+/// `3`, or `3 of 200`.
+fn in_flight(backend: &Value) -> String {
+    let now = cell(&backend["in_flight"]);
+    match backend["max_in_flight"].as_u64() {
+        Some(limit) => format!("{now} of {limit}"),
+        None => now,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weight_says_how_much_of_it_counts() {
+        let backend = |effective: f64, tier: &str| json!({ "weight": 2, "effective_weight": effective, "tier": tier });
+        assert_eq!(weight(&backend(2.0, "primary")), "2");
+        assert_eq!(weight(&backend(0.5, "primary")), "0.50 of 2");
+        assert_eq!(weight(&backend(2.0, "backup")), "2 (backup)");
+    }
 
     #[test]
     fn names_become_one_step_of_a_path() {

@@ -37,6 +37,13 @@ fn show(status: &Value) -> String {
         "backends",
         format!("{eligible} of {} may be picked", status["backends"]),
     );
+    if let Some(reason) = status["panic"].as_str() {
+        let what = match reason {
+            "few_usable" => "few are usable, so those that only fail health checks are used too",
+            _ => "requests fail at every backend, so all are tried",
+        };
+        line("PANIC", what.to_owned());
+    }
     for source in status["sources"].as_array().into_iter().flatten() {
         let state = match source["away"].as_str() {
             None => format!("{} backends", source["backends"]),

@@ -42,7 +42,7 @@ pub(super) struct Status {
     backends_eligible: usize,
     /// Those that are healthy or degraded.
     backends_usable: usize,
-    /// Why backends are picked that are not usable: `few_usable` or `none_reachable`.
+    /// Why backends are picked that are not usable: `few_usable` or `none_trusted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     panic: Option<&'static str>,
     /// Sources of backends besides the file.
