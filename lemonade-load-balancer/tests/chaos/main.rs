@@ -21,6 +21,7 @@ mod flap;
 mod hang;
 mod load;
 mod outage;
+mod pause;
 mod reload;
 mod report;
 mod slow;
@@ -40,7 +41,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 26] = [
+const SCENARIOS: [Scenario; 27] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
     ("crash_handing_over", || Box::pin(crash::handing_over())),
@@ -71,6 +72,7 @@ const SCENARIOS: [Scenario; 26] = [
     ("all_fail", || Box::pin(outage::all_fail())),
     ("disk_full", || Box::pin(disk::of_logs())),
     ("descriptors", || Box::pin(descriptors::run_out())),
+    ("pause", || Box::pin(pause::of_everybody())),
     ("reload_storm", || Box::pin(reload::storm())),
 ];
 
