@@ -37,7 +37,7 @@ impl Bench {
         config.health = None;
         config.admin = None;
         config.runtime.shards = 1;
-        config.retries = 0;
+        config.retries.attempts = 0;
         let start = Start {
             config,
             ..Start::default()

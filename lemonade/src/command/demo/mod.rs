@@ -10,8 +10,8 @@ use crate::cli;
 use crate::signals::Signals;
 use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
-use lemonade_load_balancer::config::{self, BackendConfig, Overrides};
-use std::net::SocketAddr;
+use lemonade_load_balancer::config::{self, AdminConfig, BackendConfig, Overrides};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 /// How long five processes may take to listen, on a slow machine under load.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The workers: framework and address.
+/// The workers: framework, and address if that is free.
 const WORKERS: [(&str, &str); 5] = [
     ("actix", "127.0.0.1:50510"),
     ("axum", "127.0.0.1:50520"),
@@ -40,10 +40,9 @@ async fn demonstrate(options: cli::Demo) -> Result<(), Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))?;
     let mut config = configuration(&options)?;
-    check_ports_are_free(&config)?;
     let mut workers = Vec::new();
-    for (framework, address) in WORKERS {
-        workers.push(start_worker(framework, address, &options.delay)?);
+    for ((framework, _), backend) in WORKERS.iter().zip(&config.backends) {
+        workers.push(start_worker(framework, backend.endpoint, &options.delay)?);
     }
     for (worker, backend) in workers.iter_mut().zip(&config.backends) {
         wait_until_listening(worker, backend).await?;
@@ -90,18 +89,26 @@ async fn demonstrate(options: cli::Demo) -> Result<(), Failure> {
 }
 
 fn configuration(options: &cli::Demo) -> Result<config::Config, Failure> {
+    let mut backends = Vec::new();
+    for (_, address) in WORKERS {
+        let wanted = address
+            .parse()
+            .map_err(|_| Failure::Failed(format!("`{address}` is no address")))?;
+        backends.push(free(wanted)?.to_string());
+    }
     let overrides = Overrides {
         strategy: Some(options.strategy.clone()),
-        backends: WORKERS
-            .iter()
-            .map(|(_, address)| (*address).to_owned())
-            .collect(),
+        backends,
         ..Overrides::default()
     };
     // Only the flags count here: a demonstration is the same everywhere.
     let mut config = config::load(None, &Environment::default(), &overrides)?.config;
     for (backend, (framework, _)) in config.backends.iter_mut().zip(WORKERS) {
         backend.name = format!("worker-{framework}");
+    }
+    config.listen = free(config.listen)?;
+    if let Some(admin) = &mut config.admin {
+        admin.listen = free(admin.listen)?;
     }
     if let Some(health) = &mut config.health {
         health.interval = Duration::from_secs(1);
@@ -110,25 +117,16 @@ fn configuration(options: &cli::Demo) -> Result<config::Config, Failure> {
     Ok(config)
 }
 
-fn check_ports_are_free(config: &config::Config) -> Result<(), Failure> {
-    let addresses = config
-        .backends
-        .iter()
-        .map(|backend| backend.endpoint)
-        .chain([config.listen])
-        .chain(config.admin.as_ref().map(|admin| admin.listen));
-    for address in addresses {
-        if let Err(error) = std::net::TcpListener::bind(address) {
-            let why = format!("the demo needs {address}, but cannot listen there: {error}");
-            return Err(Failure::Failed(format!(
-                "{why}\n(is another demo running?)"
-            )));
-        }
-    }
-    Ok(())
+/// An address where nobody listens: the one that everyone expects, or, where another program has that, a port of the kernel's
+/// choice.
+fn free(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
+    let bound = TcpListener::bind(wanted)
+        .or_else(|_| TcpListener::bind(SocketAddr::new(wanted.ip(), 0)))
+        .and_then(|listener| listener.local_addr());
+    bound.map_err(|error| Failure::Failed(format!("the demo cannot listen on {wanted}: {error}")))
 }
 
-fn start_worker(framework: &str, address: &str, delay: &str) -> Result<Child, Failure> {
+fn start_worker(framework: &str, address: SocketAddr, delay: &str) -> Result<Child, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::Failed(format!("cannot find myself: {error}")))?;
     Command::new(program)
@@ -139,7 +137,7 @@ fn start_worker(framework: &str, address: &str, delay: &str) -> Result<Child, Fa
             "--framework",
             framework,
             "--address",
-            address,
+            &address.to_string(),
         ])
         .args(["--name", &format!("worker-{framework}"), "--delay", delay])
         .stdin(Stdio::piped())
@@ -173,7 +171,13 @@ async fn wait_until_listening(worker: &mut Child, backend: &BackendConfig) -> Re
 fn introduce(app: &App, workers: &[Child], load: bool) {
     let listen = app.listen();
     println!("lemonade is open: http://{listen} balances over five workers, one a framework.\n");
-    for ((framework, address), worker) in WORKERS.iter().zip(workers) {
+    let snapshot = app.published().load();
+    let addresses: Vec<SocketAddr> = snapshot
+        .members
+        .iter()
+        .map(|member| member.config.endpoint)
+        .collect();
+    for (((framework, _), address), worker) in WORKERS.iter().zip(&addresses).zip(workers) {
         let id = worker
             .id()
             .map(|id| format!("pid {id}"))
@@ -181,7 +185,12 @@ fn introduce(app: &App, workers: &[Child], load: bool) {
         println!("  worker-{framework:<8} http://{address}  {id}");
     }
     let admin = app.admin().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (_, first) = WORKERS[0];
+    let first = addresses.first().copied().unwrap_or(listen);
+    let usual = AdminConfig::default().listen;
+    let reach = match admin == usual {
+        true => String::new(),
+        false => format!(" --admin {admin}"),
+    };
     println!("\nTry, in another terminal:");
     println!("  for i in 1 2 3 4 5; do curl -s http://{listen}/work; echo; done");
     println!("  kill -9 PID                    # of a worker above: no request fails");
@@ -189,8 +198,8 @@ fn introduce(app: &App, workers: &[Child], load: bool) {
         "  curl -X PUT http://{first}/v1/chaos -d '{{\"delay\": \"200ms\"}}'    # a slow worker"
     );
     let program = std::env::args().next().unwrap_or_default();
-    println!("  {program} strategy set fastest_response_time");
-    println!("  {program} backends");
+    println!("  {program} strategy set fastest_response_time{reach}");
+    println!("  {program} backends{reach}");
     println!("  curl http://{admin}/metrics");
     if !load {
         println!(
