@@ -28,6 +28,10 @@ bench:
 bench-peers *arguments:
     scripts/bench-peers {{arguments}}
 
+# An hour of load, reloads and dying workers against a release build
+soak *arguments:
+    scripts/soak {{arguments}}
+
 # The documentation of the code
 doc:
     cargo doc --workspace --no-deps --open

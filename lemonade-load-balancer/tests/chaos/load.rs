@@ -39,6 +39,16 @@ pub(crate) struct Mishap {
     pub(crate) what: String,
 }
 
+/// What a client thinks of a connection that it has kept.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kept {
+    /// It is there: that it was closed is a mishap.
+    IsThere,
+    /// A server that needs it for somebody else may close it (RFC 9112, 9.5): whether it did is looked at first, and what may be
+    /// repeated is sent once more on a new connection.
+    MayBeGone,
+}
+
 #[derive(Default)]
 struct Tally {
     requests: Cell<u64>,
@@ -55,11 +65,17 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn begin(balancer: SocketAddr) -> Self {
+    pub(crate) fn begin(balancer: SocketAddr, kept: Kept) -> Self {
         let (tally, over) = (Rc::<Tally>::default(), Rc::<Cell<bool>>::default());
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
-            clients.spawn_local(ask_for_ever(client, balancer, tally.clone(), over.clone()));
+            clients.spawn_local(ask_for_ever(
+                client,
+                balancer,
+                kept,
+                tally.clone(),
+                over.clone(),
+            ));
         }
         Load {
             tally,
@@ -104,7 +120,13 @@ pub(crate) fn summary(mishaps: &[Mishap]) -> BTreeMap<String, u64> {
     counts
 }
 
-async fn ask_for_ever(client: u64, balancer: SocketAddr, tally: Rc<Tally>, over: Rc<Cell<bool>>) {
+async fn ask_for_ever(
+    client: u64,
+    balancer: SocketAddr,
+    kept: Kept,
+    tally: Rc<Tally>,
+    over: Rc<Cell<bool>>,
+) {
     let idle = Rc::<RefCell<Vec<Wire>>>::default();
     let mut asking = JoinSet::new();
     // Not all at once.
@@ -117,7 +139,7 @@ async fn ask_for_ever(client: u64, balancer: SocketAddr, tally: Rc<Tally>, over:
         tick.tick().await;
         count += 1;
         let idempotent = !count.is_multiple_of(POST_EVERY);
-        asking.spawn_local(ask(balancer, idempotent, idle.clone(), tally.clone()));
+        asking.spawn_local(ask(balancer, kept, idempotent, idle.clone(), tally.clone()));
         while asking.try_join_next().is_some() {}
     }
     while asking.join_next().await.is_some() {}
@@ -125,15 +147,27 @@ async fn ask_for_ever(client: u64, balancer: SocketAddr, tally: Rc<Tally>, over:
 
 async fn ask(
     balancer: SocketAddr,
+    kept: Kept,
     idempotent: bool,
     idle: Rc<RefCell<Vec<Wire>>>,
     tally: Rc<Tally>,
 ) {
     let begun = Instant::now();
     tally.requests.set(tally.requests.get() + 1);
+    let may_be_gone = kept == Kept::MayBeGone;
+    if may_be_gone {
+        idle.borrow_mut().retain(Wire::is_open);
+    }
     let reused = idle.borrow_mut().pop();
-    let answer = timeout(PATIENCE, answer(balancer, idempotent, reused)).await;
-    let (cut, what) = match answer {
+    let answered = async {
+        match answer(balancer, idempotent, reused).await {
+            Err(Wrong::Gone) if may_be_gone && idempotent => {
+                answer(balancer, idempotent, None).await
+            }
+            answer => answer,
+        }
+    };
+    let (cut, what) = match timeout(PATIENCE, answered).await {
         Ok(Ok(wire)) => {
             idle.borrow_mut().extend(wire);
             if tally.good.get().is_none() {
@@ -141,6 +175,7 @@ async fn ask(
             }
             return;
         }
+        Ok(Err(Wrong::Gone)) => (false, "an old connection had been closed".to_owned()),
         Ok(Err(Wrong::Cut)) => (true, "cut off".to_owned()),
         Ok(Err(Wrong::Otherwise(what))) => (false, what),
         Err(_) => (false, format!("no answer within {PATIENCE:?}")),
@@ -154,6 +189,8 @@ async fn ask(
 }
 
 enum Wrong {
+    /// A kept connection ended without a byte of an answer.
+    Gone,
     Cut,
     Otherwise(String),
 }
@@ -165,10 +202,11 @@ async fn answer(
     reused: Option<Wire>,
 ) -> Result<Option<Wire>, Wrong> {
     let otherwise = |what: String| Err(Wrong::Otherwise(what));
-    let (mut wire, old) = match reused {
-        Some(wire) => (wire, "an old"),
+    let old = reused.is_some();
+    let mut wire = match reused {
+        Some(wire) => wire,
         None => match TcpStream::connect(balancer).await {
-            Ok(stream) => (Wire::new(stream), "a new"),
+            Ok(stream) => Wire::new(stream),
             Err(error) => return otherwise(format!("not connected: {error}")),
         },
     };
@@ -181,8 +219,9 @@ async fn answer(
     .await;
     let message = match wire.read().await {
         Ok(message) => message,
+        Err(Broken::BeforeIt) if old => return Err(Wrong::Gone),
         Err(Broken::InItsBody) => return Err(Wrong::Cut),
-        Err(broken) => return otherwise(format!("{old} connection ended {broken:?}")),
+        Err(broken) => return otherwise(format!("a connection ended {broken:?}")),
     };
     if message.status() != 200 {
         let status = message.status();

@@ -11,14 +11,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod apart;
 mod backend;
 mod broken;
 mod crash;
+mod descriptors;
 mod disk;
 mod flap;
 mod hang;
 mod load;
 mod outage;
+mod pause;
 mod reload;
 mod report;
 mod slow;
@@ -33,12 +36,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 /// A scenario: what it is called, and how it goes.
 type Scenario = (&'static str, fn() -> Pin<Box<dyn Future<Output = Row>>>);
 
-const SCENARIOS: [Scenario; 25] = [
+const SCENARIOS: [Scenario; 27] = [
     ("crash", || Box::pin(crash::one())),
     ("crash_all_but_one", || Box::pin(crash::all_but_one())),
     ("crash_handing_over", || Box::pin(crash::handing_over())),
@@ -68,6 +71,8 @@ const SCENARIOS: [Scenario; 25] = [
     ("all_hang", || Box::pin(outage::all_hang())),
     ("all_fail", || Box::pin(outage::all_fail())),
     ("disk_full", || Box::pin(disk::of_logs())),
+    ("descriptors", || Box::pin(descriptors::run_out())),
+    ("pause", || Box::pin(pause::of_everybody())),
     ("reload_storm", || Box::pin(reload::storm())),
 ];
 
@@ -81,6 +86,9 @@ const SCENARIO: &str = "LEMONADE_CHAOS_SCENARIO";
 const TEST: &str = "faults_are_survived";
 
 fn main() -> ExitCode {
+    if apart::is_played() {
+        return ExitCode::SUCCESS;
+    }
     if let Ok(name) = std::env::var(SCENARIO) {
         play(&name);
         return ExitCode::SUCCESS;
@@ -111,12 +119,15 @@ fn play(name: &str) {
         .iter()
         .find(|(own, _)| *own == name)
         .expect("the parent names what there is");
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    let row = runtime.block_on(scenario());
+    let mut row = runtime().block_on(scenario());
+    row.check_memory();
     println!("{}", serde_json::to_string(&row).unwrap());
+}
+
+fn runtime() -> LocalRuntime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    builder.build_local(LocalOptions::default()).unwrap()
 }
 
 /// Runs each of them in a process of its own.

@@ -1,9 +1,13 @@
 //! What a scenario found, and the table of all of them.
 
+use crate::load::Mishap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
+
+/// What balancer, backends and clients may take together.
+const MOST_RSS: u64 = 256 << 20;
 
 /// One scenario's line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -58,6 +62,43 @@ impl Row {
     pub(crate) fn is_void(&self) -> bool {
         const LONG: Duration = Duration::from_millis(100);
         !self.broken.is_empty() && self.stall > LONG
+    }
+
+    pub(crate) fn check(&mut self, holds: bool, why: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(why());
+        }
+    }
+
+    /// Counts what went wrong for clients; no more may have than this.
+    pub(crate) fn tally(&mut self, mishaps: &[Mishap], most: Bounds) {
+        let count = |which: &dyn Fn(&Mishap) -> bool| {
+            mishaps.iter().filter(|mishap| which(mishap)).count() as u64
+        };
+        let found = Bounds {
+            idempotent: count(&|mishap| mishap.idempotent && !mishap.cut),
+            others: count(&|mishap| !mishap.idempotent && !mishap.cut),
+            cut: count(&|mishap| mishap.cut),
+        };
+        (self.errors, self.most) = (found, most);
+        self.at_most(
+            "errors of idempotent requests",
+            found.idempotent,
+            most.idempotent,
+        );
+        self.at_most("errors of other requests", found.others, most.others);
+        self.at_most("answers cut off", found.cut, most.cut);
+    }
+
+    /// Every scenario measures its memory.
+    pub(crate) fn check_memory(&mut self) {
+        let peak = self.peak_rss;
+        self.check(peak > 0, || "no peak of memory was measured".to_owned());
+        self.at_most("bytes of memory", peak, MOST_RSS);
+    }
+
+    fn at_most(&mut self, what: &str, found: u64, most: u64) {
+        self.check(found <= most, || format!("{found} {what}, at most {most}"));
     }
 
     /// A scenario that came to no end.

@@ -1,14 +1,15 @@
 //! One scenario's set: backends, a balancer in front of them, clients, and a watch on the states.
 
 use crate::backend::{Backend, Behaviour};
-use crate::load::{self, Load, Mishap};
+use crate::load::{self, Kept, Load, Mishap};
 use crate::report::{Bounds, Row};
 use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::backend::State;
 use lemonade_load_balancer::config::Inputs;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -20,11 +21,9 @@ const BACKENDS: usize = 4;
 /// The load before the fault, and after the return.
 const CALM: Duration = Duration::from_millis(700);
 /// How often the states are looked at.
-const LOOK: Duration = Duration::from_millis(3);
+pub(crate) const LOOK: Duration = Duration::from_millis(3);
 /// No scenario waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// What balancer, backends and clients may take together.
-const MOST_RSS: u64 = 256 << 20;
 
 /// Besides the backends; what is not said has its default.
 pub(crate) const CONFIG: &str = "\
@@ -77,7 +76,7 @@ impl Stage {
         let path = folder.path().join("lemonade.yaml");
         std::fs::write(&path, file(&backends, 1, lines)).unwrap();
         let app = begin(path);
-        let load = Load::begin(app.listen());
+        let load = Load::begin(app.listen(), Kept::IsThere);
         let stall = Rc::<Cell<Duration>>::default();
         let mut stalls = JoinSet::new();
         stalls.spawn_local(watch_for_stalls(stall.clone()));
@@ -188,6 +187,34 @@ impl Stage {
         }
     }
 
+    /// For so long all backends must be in.
+    pub(crate) async fn stays_in(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            let out: Vec<usize> = (0..self.backends.len())
+                .filter(|backend| !self.is_in(*backend))
+                .collect();
+            if !out.is_empty() {
+                return self.check(false, || format!("{out:?} are out, and nothing was wrong"));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Calls what stops this process for a while, which is not the machine's doing.
+    pub(crate) async fn stopped(&mut self, stop: impl FnOnce()) {
+        let stall = self.stall.get();
+        stop();
+        // Until the watch has seen it.
+        sleep(2 * LOOK).await;
+        self.stall.set(stall);
+    }
+
+    /// What went wrong so far.
+    pub(crate) fn mishaps(&self) -> BTreeMap<String, u64> {
+        load::summary(&self.load.mishaps())
+    }
+
     /// How long after `since` the first request was answered well.
     pub(crate) fn first_good(&self, since: Instant) -> Option<Duration> {
         let good = self.load.first_good();
@@ -208,9 +235,7 @@ impl Stage {
     }
 
     pub(crate) fn check(&mut self, holds: bool, why: impl FnOnce() -> String) {
-        if !holds {
-            self.row.broken.push(why());
-        }
+        self.row.check(holds, why);
     }
 
     /// How many requests the backends at fault may spoil: those in flight when it began, those that are sent there before they
@@ -236,7 +261,7 @@ impl Stage {
         let counts =
             |mishap: &&Mishap| self.counts_after.is_none_or(|moment| mishap.begun > moment);
         let counted: Vec<Mishap> = mishaps.iter().filter(counts).cloned().collect();
-        self.tally(&counted, most);
+        self.row.tally(&counted, most);
         self.finish(mishaps).await
     }
 
@@ -260,36 +285,11 @@ impl Stage {
         self.well_since(began + out + MOMENT).await
     }
 
-    fn tally(&mut self, mishaps: &[Mishap], most: Bounds) {
-        let count = |which: &dyn Fn(&Mishap) -> bool| {
-            mishaps.iter().filter(|mishap| which(mishap)).count() as u64
-        };
-        let found = Bounds {
-            idempotent: count(&|mishap| mishap.idempotent && !mishap.cut),
-            others: count(&|mishap| !mishap.idempotent && !mishap.cut),
-            cut: count(&|mishap| mishap.cut),
-        };
-        (self.row.errors, self.row.most) = (found, most);
-        self.at_most(
-            "errors of idempotent requests",
-            found.idempotent,
-            most.idempotent,
-        );
-        self.at_most("errors of other requests", found.others, most.others);
-        self.at_most("answers cut off", found.cut, most.cut);
-    }
-
-    fn at_most(&mut self, what: &str, found: u64, most: u64) {
-        self.check(found <= most, || format!("{found} {what}, at most {most}"));
-    }
-
     async fn finish(mut self, mishaps: Vec<Mishap>) -> Row {
         self.row.requests = self.load.requests();
         self.row.stall = self.stall.get();
         self.row.mishaps = load::summary(&mishaps);
-        self.row.peak_rss = peak_rss();
-        let rss = self.row.peak_rss;
-        self.at_most("bytes of memory", rss, MOST_RSS);
+        self.row.peak_rss = peak_rss(Path::new("/proc/self"));
         let Stage { app, row, .. } = self;
         app.shut_down(std::future::ready(())).await;
         row
@@ -310,7 +310,7 @@ impl Stage {
 }
 
 /// Sees how late a short sleep ends.
-async fn watch_for_stalls(longest: Rc<Cell<Duration>>) {
+pub(crate) async fn watch_for_stalls(longest: Rc<Cell<Duration>>) {
     loop {
         let began = Instant::now();
         sleep(LOOK).await;
@@ -318,7 +318,7 @@ async fn watch_for_stalls(longest: Rc<Cell<Duration>>) {
     }
 }
 
-fn begin(path: PathBuf) -> App {
+pub(crate) fn begin(path: PathBuf) -> App {
     let inputs = Inputs {
         path: Some(path),
         ..Inputs::default()
@@ -332,7 +332,7 @@ fn begin(path: PathBuf) -> App {
     .unwrap()
 }
 
-fn file(backends: &[Backend], weight: u32, lines: impl Display) -> String {
+pub(crate) fn file(backends: &[Backend], weight: u32, lines: impl Display) -> String {
     let entry = |backend: &Backend| {
         let address = backend.address();
         format!("  - {{ address: \"{address}\", weight: {weight} }}\n")
@@ -341,9 +341,9 @@ fn file(backends: &[Backend], weight: u32, lines: impl Display) -> String {
     format!("{CONFIG}backends:\n{backends}{lines}")
 }
 
-/// The most memory that the process has ever had, in bytes.
-fn peak_rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// The most memory that a process has ever had, in bytes; its folder below `/proc` says.
+pub(crate) fn peak_rss(process: &Path) -> u64 {
+    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or(0) << 10

@@ -17,8 +17,12 @@ pub(crate) fn keep() {
 
 /// How many of them hold this text.
 pub(crate) fn count(text: &str) -> usize {
+    all().iter().filter(|line| line.contains(text)).count()
+}
+
+pub(crate) fn all() -> Vec<String> {
     let said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    said.iter().filter(|line| line.contains(text)).count()
+    said.clone()
 }
 
 struct Keeper {

@@ -1,5 +1,6 @@
 //! Just enough HTTP/1 for both sides of the balancer: a head, a `Content-Length`, a body.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -69,6 +70,12 @@ impl Wire {
 
     async fn fill(&mut self) -> bool {
         matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..))
+    }
+
+    /// Whether the other side has closed it, as far as is known; between two messages.
+    pub(crate) fn is_open(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Reads until the other side has had enough.
