@@ -9,6 +9,18 @@ use std::io;
 /// What the process needs besides its clients and their backends: listeners, event queues, logs, probes, the admin API.
 const RESERVE: u64 = 100;
 
+/// Linux, `errno(3)`: per-process and system-wide descriptors, socket memory. They have no stable `ErrorKind`.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOBUFS: i32 = 105;
+
+/// Whether something could not be opened because descriptors or memory ran out here, which passes. It says nothing about the other
+/// end.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS))
+}
+
 /// Raises the limit as far as the process may by itself. For the program to call before it starts anything.
 pub fn raise_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);

@@ -30,7 +30,7 @@ pub enum Verdict {
     Slow,
     /// It failed as often as `fall` asks.
     Down {
-        /// Not even a connection could be made.
+        /// Nothing came back at all: no connection, or no answer to probes nor requests.
         unreachable: bool,
     },
 }

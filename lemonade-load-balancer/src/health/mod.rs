@@ -107,10 +107,11 @@ async fn watch(
         }
         let probed = result
             .as_ref()
-            .map_or_else(|error| error.probed(), |()| Probed::Well);
+            .map_or_else(|error| error.probed(), |()| Some(Probed::Well));
         let before = std::mem::replace(&mut answers, answered_well(&backend));
         let state = backend.state.get();
-        if let Some(verdict) = threshold.observe(probed, answers > before, state) {
+        let observed = probed.and_then(|probed| threshold.observe(probed, answers > before, state));
+        if let Some(verdict) = observed {
             if let (Err(error), true) = (&result, state != State::Unhealthy) {
                 tracing::warn!(backend = %backend.id, %error, "health checks failed");
             }

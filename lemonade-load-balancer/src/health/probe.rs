@@ -3,6 +3,7 @@
 use super::threshold::Probed;
 use super::{grpc, http};
 use crate::config::{HealthConfig, Probe, Statuses};
+use crate::descriptors::is_exhaustion;
 use crate::http1::HeadError;
 use crate::http1::chunked::BadChunk;
 use std::io;
@@ -42,13 +43,14 @@ pub(super) enum ProbeError {
 }
 
 impl ProbeError {
-    /// What it says of the backend.
-    pub(super) fn probed(&self) -> Probed {
-        match self {
+    /// What it says of the backend; `None` if it is this machine that could not open a connection.
+    pub(super) fn probed(&self) -> Option<Probed> {
+        Some(match self {
+            ProbeError::Connect(error) if is_exhaustion(error) => return None,
             ProbeError::Connect(_) | ProbeError::ConnectTimeout(_) => Probed::Unreachable,
             ProbeError::Timeout(_) => Probed::TimedOut,
             _ => Probed::Wrong,
-        }
+        })
     }
 }
 

@@ -69,7 +69,7 @@ impl Threshold {
             (State::Unhealthy | State::Degraded, Probed::Well) => {
                 self.after(self.rise, Verdict::Up)
             }
-            (State::Unhealthy, _) => self.of_unhealthy(probed),
+            (State::Unhealthy, _) => self.of_unhealthy(probed, answered),
             // Requests failed there. That a probe does not is no proof against them, but shows that it can be reached.
             (State::Ejected, Probed::Well) => self.after(1, Verdict::Up),
             (State::Ejected, _) => self.after(self.fall, of_failure(probed, answered)),
@@ -104,9 +104,9 @@ impl Threshold {
         (failed_before && verdict != Verdict::Slow).then_some(verdict)
     }
 
-    fn of_unhealthy(&mut self, probed: Probed) -> Option<Verdict> {
+    fn of_unhealthy(&mut self, probed: Probed, answered: bool) -> Option<Verdict> {
         self.in_a_row = 0;
-        let unreachable = probed == Probed::Unreachable;
+        let unreachable = is_silent(probed, answered);
         let said = self.unreachable == Some(unreachable);
         (!said).then_some(Verdict::Down { unreachable })
     }
@@ -117,8 +117,17 @@ fn of_failure(probed: Probed, answered: bool) -> Verdict {
     match probed {
         Probed::TimedOut if answered => Verdict::Slow,
         _ => Verdict::Down {
-            unreachable: probed == Probed::Unreachable,
+            unreachable: is_silent(probed, answered),
         },
+    }
+}
+
+/// Nothing comes back at all: no connection, or no answer to probes nor requests.
+fn is_silent(probed: Probed, answered: bool) -> bool {
+    match probed {
+        Probed::Unreachable => true,
+        Probed::TimedOut => !answered,
+        Probed::Well | Probed::Wrong => false,
     }
 }
 
@@ -157,7 +166,7 @@ mod tests {
             (Well, false, Verdict::Up),
             (Wrong, true, WRONG),
             (Unreachable, true, GONE),
-            (TimedOut, false, WRONG),
+            (TimedOut, false, GONE),
             (TimedOut, true, Verdict::Slow),
         ] {
             let first = verdicts(State::Starting, &[(probed, answered)]);
@@ -188,7 +197,7 @@ mod tests {
             (TimedOut, true),
             (TimedOut, false),
         ];
-        let down = Some(WRONG);
+        let down = Some(GONE);
         let expected = [None, None, slow, None, None, None, down];
         assert_eq!(verdicts(State::Healthy, &probes), expected);
         let recovers = [(TimedOut, true), (Well, true), (Well, true)];
@@ -202,9 +211,9 @@ mod tests {
             (Unreachable, false),
             (Unreachable, false),
             (Wrong, false),
-            (TimedOut, false),
+            (Wrong, false),
             (Well, false),
-            (Unreachable, false),
+            (TimedOut, false),
         ];
         let expected = [Some(GONE), None, Some(WRONG), None, None, Some(GONE)];
         assert_eq!(verdicts(State::Unhealthy, &probes), expected);
@@ -252,7 +261,7 @@ mod tests {
                     Some(Verdict::Up) => prop_assert_eq!(probed, Well),
                     Some(Verdict::Slow) => prop_assert!(slow),
                     Some(Verdict::Down { unreachable }) => {
-                        prop_assert_eq!(unreachable, probed == Unreachable);
+                        prop_assert_eq!(unreachable, probed == Unreachable || (probed == TimedOut && !answered));
                         prop_assert!(probed != Well && (!slow || state == State::Unhealthy));
                     }
                     None => {}

@@ -164,7 +164,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
                     Err(failure) => break Err(failure),
                 }
             }
-            Claim::Full | Claim::Nobody => break Err(attempts.last_failure(&view)),
+            Claim::Full | Claim::Nobody => break Err(attempts.last_failure()),
         };
         let course = Course {
             request: &request,
@@ -181,7 +181,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
                     || attempts.may_retry(&failure, on_trial, &course, &relay);
                 attempts.failed(failure);
                 if !approved {
-                    break Err(attempts.last_failure(&view));
+                    break Err(attempts.last_failure());
                 }
                 ShardStats::count(&slot.upstream.stats().retries);
                 relay.rewind_if_retained(request.framing);

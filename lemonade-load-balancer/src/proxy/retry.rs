@@ -22,6 +22,8 @@ pub(super) struct Attempts {
     again: bool,
     reused: bool,
     last: Option<Failure>,
+    /// When it began it was known that no backend is of use.
+    hopeless: bool,
     /// Who answered, if anyone did.
     pub(super) answered_by: Option<Rc<Upstream>>,
     pub(super) queued: Duration,
@@ -39,6 +41,7 @@ impl Attempts {
             again: false,
             reused: false,
             last: None,
+            hopeless: false,
             answered_by: None,
             queued: Duration::ZERO,
             connect: Duration::ZERO,
@@ -56,6 +59,7 @@ impl Attempts {
         }
         self.again = false;
         if self.is_fresh() {
+            self.hopeless = view.snapshot.panic == Some(Panic::NoneTrusted);
             return self.tried.claim_first(shard, view, asking);
         }
         match self.tried.claim_next(shard, view, asking.started) {
@@ -149,10 +153,10 @@ impl Attempts {
     }
 
     /// What the client is told when no attempt is left; `None` when there was no backend to try, or none of use.
-    pub(super) fn last_failure(&mut self, view: &View) -> Option<Failure> {
-        let none_trusted = view.snapshot.panic == Some(Panic::NoneTrusted);
+    pub(super) fn last_failure(&mut self) -> Option<Failure> {
+        let hopeless = self.hopeless;
         self.last
             .take()
-            .filter(|failure| !(none_trusted && matches!(failure, Failure::Connect(_))))
+            .filter(|failure| !(hopeless && matches!(failure, Failure::Connect(_))))
     }
 }

@@ -4,14 +4,17 @@
 //! are a convenience, a new connection is a request. Each shard looks among its own.
 
 use super::shard::Shard;
-use super::upstream::{ConnectError, Connection, Upstream, is_exhaustion};
+use super::upstream::{ConnectError, Connection, Upstream};
 use crate::descriptors;
+use crate::descriptors::is_exhaustion;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How long accepting rests when descriptors have run out: the backlog keeps what comes meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often a request tries to get a descriptor for its backend: for about a second.
+const TRIES: u32 = 50;
 /// How often the log says so: a machine that has run out of something has other things to do.
 const COMPLAINTS: Duration = Duration::from_secs(10);
 /// The part of a shard's connections that is asked to leave at a time, and how many at least.
@@ -34,6 +37,22 @@ impl Complaint {
     }
 }
 
+/// A request that waits for a descriptor.
+struct Short<'s>(&'s Shard);
+
+impl<'s> Short<'s> {
+    fn new(shard: &'s Shard) -> Self {
+        shard.short.set(shard.short.get() + 1);
+        Short(shard)
+    }
+}
+
+impl Drop for Short<'_> {
+    fn drop(&mut self) {
+        self.0.short.set(self.0.short.get() - 1);
+    }
+}
+
 impl Shard {
     /// Accepting failed: makes room and gives that time to take effect.
     pub(super) async fn run_short(&self, error: &io::Error) {
@@ -49,18 +68,37 @@ impl Shard {
         upstream: &Upstream,
         timeout: Duration,
     ) -> Result<Connection, ConnectError> {
-        let opened = upstream.open(timeout).await;
-        match &opened {
-            Err(ConnectError::Local(error)) if is_exhaustion(error) => {
-                self.complain(error, "a backend");
+        match upstream.open(timeout).await {
+            Err(ConnectError::Local(error)) if is_exhaustion(&error) => {
+                self.complain(&error, "a backend");
                 self.make_room();
             }
-            _ => return opened,
+            opened => return opened,
         }
-        // Whoever is asked to leave is woken, and does so before this task's next turn.
-        tokio::task::yield_now().await;
+        let _waiting = Short::new(self);
+        for _ in 1..TRIES {
+            // Whoever is asked to leave is woken, and does so before this task's next turn.
+            tokio::task::yield_now().await;
+            match upstream.open(timeout).await {
+                Err(ConnectError::Local(error)) if is_exhaustion(&error) => self.make_room(),
+                opened => return opened,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         self.wanted.set(0);
         upstream.open(timeout).await
+    }
+
+    /// Requests that were let in wait for a descriptor: whoever is let in now would take it.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.get() > 0
+    }
+
+    /// Waits while that is so.
+    pub(super) async fn until_not_short(&self) {
+        while self.is_short() {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     fn make_room(&self) {

@@ -17,10 +17,11 @@ use super::queue::Queue;
 use super::reply::Reason;
 use super::retry::Attempts;
 use super::scarcity::Complaint;
-use super::upstream::{ConnectError, Upstream, is_exhaustion};
+use super::upstream::{ConnectError, Upstream};
 use crate::backend::{Backend, State, Taken};
 use crate::config::{Limits, Retries, Timeouts, WhenFull};
 use crate::control::{self, Met};
+use crate::descriptors::is_exhaustion;
 use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
 use crate::http1::fields::Field;
@@ -133,6 +134,8 @@ pub(super) struct Shard {
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
     draining: Cell<bool>,
+    /// Requests that wait for a descriptor.
+    pub(super) short: Cell<u32>,
     pub(super) open: Cell<usize>,
     /// So many idle clients shall leave, for their descriptors.
     pub(super) wanted: Cell<usize>,
@@ -318,6 +321,7 @@ async fn accept(
                 admit(shard, accepted, place);
             }
         }
+        shard.until_not_short().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 *waiting = Some(Accepted {
@@ -420,6 +424,7 @@ impl Shard {
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
             draining: Cell::new(false),
+            short: Cell::new(0),
             open: Cell::new(0),
             wanted: Cell::new(0),
             turned_away: Cell::new(0),

@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 const MOST_CPU: f64 = 0.5;
 /// A request that gets no descriptor for a backend, though others made room for it, is told 503: somebody who came in meanwhile has
 /// it. No more than this part may be, and no other error.
-const TOLD_503: f64 = 0.1;
+const TOLD_503: f64 = 0.0;
 /// When clients have left, their descriptors are free.
 const SOON: Duration = Duration::from_secs(2);
 

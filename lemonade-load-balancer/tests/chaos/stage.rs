@@ -4,13 +4,13 @@ use crate::backend::{Backend, Behaviour};
 use crate::load::{self, Kept, Load, Mishap};
 use crate::report::{Bounds, Row};
 use lemonade_load_balancer::app::{App, Start};
-use lemonade_load_balancer::backend::State;
 use lemonade_load_balancer::config::Inputs;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -108,8 +108,11 @@ impl Stage {
     /// Whether a backend is in the rotation, as the admin API has it.
     pub(crate) fn is_in(&self, backend: usize) -> bool {
         let snapshot = self.app.published().load();
-        let state = snapshot.members[backend].live.state.get();
-        matches!(state, State::Healthy | State::Degraded)
+        let live = &snapshot.members[backend].live;
+        // A state is written a moment before the pool that follows from it is published.
+        let mut pool = snapshot.pool.backends().iter();
+        let picked = snapshot.panic.is_none() && pool.any(|picked| Arc::ptr_eq(picked, live));
+        picked || live.state.get().is_usable()
     }
 
     fn all_in(&self) -> bool {

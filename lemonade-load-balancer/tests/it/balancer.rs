@@ -3,7 +3,8 @@
 use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
 use lemonade_load_balancer::backend::State;
-use lemonade_load_balancer::config::{Config, Inputs};
+use lemonade_load_balancer::config::{Config, Inputs, Tier};
+use lemonade_load_balancer::snapshot::Member;
 use lemonade_test::{Client, Message, Origin, PATIENCE, until};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -138,10 +139,25 @@ impl Balancer {
             .collect()
     }
 
+    /// The pool is the one that follows from the states: a state is written a moment before that is published.
+    fn is_published(&self) -> bool {
+        let snapshot = self.app.published().load();
+        let picked = snapshot.pool.backends();
+        let usable = picked
+            .iter()
+            .filter(|backend| backend.state.get().is_usable());
+        let primary = |member: &&Member| {
+            member.live.state.get().is_usable() && member.config.tier == Tier::Primary
+        };
+        let all = snapshot.members.iter().filter(primary).count();
+        let usable = usable.count();
+        usable >= all && (usable == picked.len() || usable == 0 || snapshot.panic.is_some())
+    }
+
     /// Waits until the backends are in these states.
     pub(crate) async fn reaches(&self, states: &[State]) {
         until(format!("the states are {states:?}"), || {
-            self.states() == states
+            self.states() == states && self.is_published()
         })
         .await;
     }

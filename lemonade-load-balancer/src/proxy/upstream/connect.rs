@@ -1,5 +1,6 @@
 //! Opening a connection, and telling whose fault it is when that fails.
 
+use crate::descriptors::is_exhaustion;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,16 +41,5 @@ fn is_local(error: &io::Error) -> bool {
         io::ErrorKind::AddrNotAvailable
             | io::ErrorKind::OutOfMemory
             | io::ErrorKind::PermissionDenied
-    ) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS))
-}
-
-/// Linux, `errno(3)`: per-process and system-wide descriptors, socket memory. They have no stable `ErrorKind`.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-const ENOBUFS: i32 = 105;
-
-/// Whether accepting failed because descriptors or memory ran out, which passes.
-pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory
-        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS))
+    ) || is_exhaustion(error)
 }

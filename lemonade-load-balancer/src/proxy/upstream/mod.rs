@@ -5,7 +5,7 @@
 
 mod connect;
 
-pub(crate) use connect::{ConnectError, connect, is_exhaustion};
+pub(crate) use connect::{ConnectError, connect};
 
 use super::buffer::Buffer;
 use crate::backend::Backend;
