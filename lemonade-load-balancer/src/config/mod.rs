@@ -175,7 +175,7 @@ pub struct Timeouts {
     pub response_header: Duration,
     /// Between two requests of a client, and between two pieces of a body in either direction. Default 60 s.
     pub idle: Duration,
-    /// From a request's head to the head of its answer, over all attempts. Default 30 s; then 504.
+    /// From a request (with its body) to the head of its answer, over all attempts. Default 30 s; then 504.
     pub total: Duration,
     /// For an unused connection to a backend. Default 4 s: below the 5 s after which common servers close theirs.
     pub upstream_idle: Duration,

@@ -298,7 +298,7 @@ pub(super) struct RawTimeouts {
     pub(super) response_header: Option<RawDuration>,
     /// Between two requests of a client, and between two pieces of a body.
     pub(super) idle: Option<RawDuration>,
-    /// From a request's head to the head of its answer, over all attempts.
+    /// From a request, with its body, to the head of its answer, over all attempts.
     pub(super) total: Option<RawDuration>,
     /// For an unused connection to a backend.
     pub(super) upstream_idle: Option<RawDuration>,
