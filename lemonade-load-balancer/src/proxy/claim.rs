@@ -6,6 +6,7 @@ use crate::backend::{Backend, State, Taken};
 use crate::config::MAX_RETRIES;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many times its usual response time a backend on trial is given.
@@ -65,6 +66,11 @@ impl<'s> Slot<'s> {
         let latency = &self.upstream.backend.load.latency;
         let known = Duration::try_from_secs_f32(latency.last_seconds()).unwrap_or_default();
         usual.min(TRIAL_PATIENCE.max(known * TRIAL_FACTOR))
+    }
+
+    /// Who is waited for, in the terms of the shard's deadlines.
+    pub(super) fn tag(&self) -> usize {
+        Arc::as_ptr(&self.upstream.backend).addr()
     }
 
     pub(super) fn is_on_trial(&self) -> bool {

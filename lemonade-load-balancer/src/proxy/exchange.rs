@@ -175,8 +175,9 @@ impl<'e> Exchange<'e> {
         self.request.upgrade && head.names_protocol() && self.upload == Upload::Done
     }
 
-    /// Once an answer has begun, the request is not sent again: a body kept for that leaves the client's buffer.
-    pub(super) fn let_request_go(&mut self) {
+    /// From here on the request is not sent again, so a body kept for that leaves the client's buffer; and only silence is too long.
+    pub(super) fn begin_answering(&mut self) {
+        self.client.deadline.cap(None);
         if let (true, Framing::Length(length)) = (self.relay.let_go(), self.request.framing) {
             self.client.buffer.consume(length as usize);
         }
@@ -294,7 +295,11 @@ impl<'e> Exchange<'e> {
     }
 
     /// Relays the answer to its end, and what is left of the request beside it.
-    pub(super) async fn relay_answer(&mut self, answer: &mut Relay) -> Result<(), Failure> {
+    pub(super) async fn relay_answer(&mut self, answer: &mut Answer) -> Result<(), Failure> {
+        if answer.whole.is_some() && !answer.keep_alive {
+            self.client.end_with_next_write();
+        }
+        let answer = &mut answer.relay;
         let mut waiting = false;
         let mut pace = Pace::default();
         poll_fn(|context| {

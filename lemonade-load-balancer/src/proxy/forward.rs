@@ -23,7 +23,6 @@ use crate::stats::ShardStats;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -254,32 +253,6 @@ async fn wait_in_queue<'s>(
     }
 }
 
-/// Opens a connection, for as long as the client is there and its request has time.
-async fn open(
-    client: &mut Client,
-    shard: &Shard,
-    upstream: &Upstream,
-    config: &Config,
-) -> Result<Connection, Failure> {
-    let timeout = config.timeouts.connect;
-    // It has its own clock; this one is for the request's total.
-    client.deadline.set(timeout + timeout);
-    let mut connecting = pin!(shard.connect(upstream, timeout));
-    poll_fn(|context| {
-        if let Poll::Ready(opened) = connecting.as_mut().poll(context) {
-            return Poll::Ready(opened.map_err(Failure::Connect));
-        }
-        poll_client_gone(client, context)?;
-        match client.deadline.poll(context) {
-            Poll::Ready(()) if client.deadline.is_capped() => {
-                Poll::Ready(Err(Failure::TotalTimeout))
-            }
-            _ => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// What stays the same over a request's attempts.
 pub(super) struct Course<'c> {
     pub(super) request: &'c Request,
@@ -304,30 +277,8 @@ async fn attempt<'s>(
         repeatable,
     } = *course;
     let config = &view.snapshot.config;
-    let upstream = slot.upstream.clone();
-    ShardStats::count(&upstream.stats().begun);
-    client.deadline.tag(Arc::as_ptr(&upstream.backend).addr());
-    let began = if attempts.is_first() {
-        request.started
-    } else {
-        Instant::now()
-    };
-    let idle = if attempts.wants_new_connection() {
-        None
-    } else {
-        upstream.take_idle(began)
-    };
-    let (mut connection, mut sent) = match idle {
-        Some(connection) => (connection, began),
-        None => {
-            let connection = open(client, shard, &upstream, config).await?;
-            let opened = Instant::now();
-            attempts.connected(opened - began);
-            (connection, opened)
-        }
-    };
-    attempts.sending(connection.reused);
     let on_trial = slot.is_on_trial();
+    let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
     let hedged = repeatable && !request.upgrade && !on_trial;
     if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.
@@ -336,87 +287,131 @@ async fn attempt<'s>(
         // On the heap: the few that are hedged must not make every connection's task larger.
         let heard = Box::pin(race).await?;
         (connection, *relay, sent) = (heard.connection, heard.relay, heard.sent);
-        let backend = Arc::as_ptr(&slot.upstream.backend);
-        client.deadline.tag(backend.addr());
+        client.deadline.tag(slot.tag());
     }
     let slot = &*slot;
-    let upstream = &*slot.upstream;
     let patience = slot.patience(config.timeouts.response_header, repeatable);
     let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
-    let answered = exchange.answer(shard).await?;
-    match answered {
-        Answered::Final(answer) => {
-            let took = answer.first_byte.saturating_duration_since(sent);
-            attempts.answered(slot.upstream.clone(), took);
-            shard.record(slot, &answer, took, view);
-            let refused = Failure::Refused(answer.status);
-            let failed_trial = on_trial && answer.is_fault();
-            if answer.status >= 400
-                && attempts.tried.leaves_others(view)
-                && attempts.may_retry(&refused, failed_trial, course, exchange.relay)
-            {
-                shard.record_whole(slot, &answer);
-                if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
-                    put_back(connection, upstream, &answer, config);
-                }
-                return Err(refused);
-            }
-            // From here on only silence is too long.
-            exchange.client.deadline.cap(None);
-            exchange.let_request_go();
-            let Answer {
-                status,
-                keep_alive,
-                whole,
-                ..
-            } = *answer;
-            if whole.is_some() && !keep_alive {
-                exchange.client.end_with_next_write();
-            }
-            let mut answer = answer;
-            let relayed = exchange.relay_answer(&mut answer.relay).await;
-            let uploaded = exchange.upload == Upload::Done;
-            attempts.delivered(answer.relay.bytes());
-            if let Err(failure) = relayed {
-                if matches!(failure, Failure::Broken) && answer.relay.is_untouched() {
-                    // The client has been told nothing yet.
-                    return Err(Failure::BadAnswer);
-                }
-                shard.blame(slot, &failure, attempts, view);
-                return Ok(Ended {
-                    status,
-                    next: Next::Abort,
-                    flag: Some(failure.flag()),
-                });
-            }
-            shard.record_whole(slot, &answer);
-            if answer.reusable && uploaded {
-                put_back(connection, upstream, &answer, config);
-            }
-            let next = match (keep_alive, uploaded) {
-                (true, _) => Next::KeepAlive,
-                (false, true) => Next::Close,
-                (false, false) => Next::Linger,
-            };
-            Ok(Ended {
-                status,
-                next,
-                flag: None,
-            })
-        }
+    let mut answer = match exchange.answer(shard).await? {
+        Answered::Final(answer) => answer,
         Answered::Switched { first_byte } => {
-            exchange.client.deadline.cap(None);
-            exchange.let_request_go();
-            let took = first_byte.saturating_duration_since(sent);
-            shard.record_switch(slot, took);
+            exchange.begin_answering();
+            shard.record_switch(slot, first_byte.saturating_duration_since(sent));
             exchange.tunnel().await;
-            Ok(Ended {
+            return Ok(Ended {
                 status: 101,
                 next: Next::Close,
                 flag: None,
-            })
+            });
+        }
+    };
+    let took = answer.first_byte.saturating_duration_since(sent);
+    attempts.answered(slot.upstream.clone(), took);
+    shard.record(slot, &answer, took, view);
+    let refused = Failure::Refused(answer.status);
+    let failed_trial = on_trial && answer.is_fault();
+    if answer.status >= 400
+        && attempts.tried.leaves_others(view)
+        && attempts.may_retry(&refused, failed_trial, course, exchange.relay)
+    {
+        shard.record_whole(slot, &answer);
+        if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
+            put_back(connection, &slot.upstream, &answer, config);
+        }
+        return Err(refused);
+    }
+    exchange.begin_answering();
+    let relayed = exchange.relay_answer(&mut answer).await;
+    let uploaded = exchange.upload == Upload::Done;
+    attempts.delivered(answer.relay.bytes());
+    match relayed {
+        Ok(()) => shard.record_whole(slot, &answer),
+        // The client has been told nothing yet.
+        Err(Failure::Broken) if answer.relay.is_untouched() => return Err(Failure::BadAnswer),
+        Err(failure) => {
+            shard.blame(slot, &failure, attempts, view);
+            return Ok(Ended {
+                status: answer.status,
+                next: Next::Abort,
+                flag: Some(failure.flag()),
+            });
         }
     }
+    if answer.reusable && uploaded {
+        put_back(connection, &slot.upstream, &answer, config);
+    }
+    Ok(Ended {
+        status: answer.status,
+        next: match (answer.keep_alive, uploaded) {
+            (true, _) => Next::KeepAlive,
+            (false, true) => Next::Close,
+            (false, false) => Next::Linger,
+        },
+        flag: None,
+    })
+}
+
+/// A connection to the slot's backend, kept or new, and when the attempt on it began.
+async fn connect(
+    client: &mut Client,
+    slot: &Slot<'_>,
+    course: &Course<'_>,
+    attempts: &mut Attempts,
+) -> Result<(Connection, Instant), Failure> {
+    let Course {
+        request,
+        shard,
+        view,
+        ..
+    } = *course;
+    let upstream = &*slot.upstream;
+    ShardStats::count(&upstream.stats().begun);
+    client.deadline.tag(slot.tag());
+    let began = match attempts.is_first() {
+        true => request.started,
+        false => Instant::now(),
+    };
+    let kept = match attempts.wants_new_connection() {
+        true => None,
+        false => upstream.take_idle(began),
+    };
+    let (connection, sent) = match kept {
+        Some(connection) => (connection, began),
+        None => {
+            let connection = open(client, shard, upstream, &view.snapshot.config).await?;
+            let opened = Instant::now();
+            attempts.connected(opened - began);
+            (connection, opened)
+        }
+    };
+    attempts.sending(connection.reused);
+    Ok((connection, sent))
+}
+
+/// Opens a connection, for as long as the client is there and its request has time.
+async fn open(
+    client: &mut Client,
+    shard: &Shard,
+    upstream: &Upstream,
+    config: &Config,
+) -> Result<Connection, Failure> {
+    let timeout = config.timeouts.connect;
+    // It has its own clock; this one is for the request's total.
+    client.deadline.set(timeout + timeout);
+    let mut connecting = pin!(shard.connect(upstream, timeout));
+    poll_fn(|context| {
+        if let Poll::Ready(opened) = connecting.as_mut().poll(context) {
+            return Poll::Ready(opened.map_err(Failure::Connect));
+        }
+        poll_client_gone(client, context)?;
+        match client.deadline.poll(context) {
+            Poll::Ready(()) if client.deadline.is_capped() => {
+                Poll::Ready(Err(Failure::TotalTimeout))
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }
 
 fn put_back(connection: Connection, upstream: &Upstream, answer: &Answer, config: &Config) {
