@@ -235,11 +235,8 @@ impl Standings {
         }
         let within_share = f64::from(ejected + 1) <= rules.max_ejected * f64::from(all);
         let beyond_doubt = matches!(sign, Sign::Stalled { .. }) || own.standing.fails_checks();
-        if !within_share && !(beyond_doubt && others) {
-            return false;
-        }
-        let rest = self.recent().without(own.watch.recent());
-        !rest.fails(rules)
+        let rest = || self.recent().without(own.watch.recent());
+        (within_share || (beyond_doubt && others)) && !rest().fails(rules)
     }
 
     /// Sets how many requests each backend takes at once.
