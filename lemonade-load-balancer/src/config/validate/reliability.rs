@@ -148,7 +148,7 @@ impl Check<'_> {
         let Some(after) = raw.after else {
             self.fault(
                 "hedge",
-                "expected `after`, such as the 95th percentile of the response times",
+                "expected `after`, a duration such as `100ms`: the 95th percentile of the response times is a good one",
             );
             return None;
         };
