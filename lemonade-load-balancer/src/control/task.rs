@@ -4,7 +4,7 @@ use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
 use super::standings::Standings;
-use super::{Command, Estate, Kept, Met, Order, OrderError, Refused, Registry};
+use super::{Command, Estate, Kept, Met, Order, OrderError, QUEUE, Refused, Registry};
 use crate::backend::{Backend, BackendId, Move, State};
 use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
 use crate::listen::{Listeners, Prepared};
@@ -67,6 +67,8 @@ struct Leaving {
 pub(crate) struct Task {
     own: Owned,
     leaving: Vec<Leaving>,
+    /// Something is known of a backend that is not published yet.
+    learned: bool,
 }
 
 /// The backends with their live state, new ones in the state they begin in.
@@ -96,6 +98,7 @@ impl Task {
         Task {
             own,
             leaving: Vec::new(),
+            learned: false,
         }
     }
 
@@ -105,11 +108,36 @@ impl Task {
         loop {
             tokio::select! {
                 command = self.own.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey_all(command),
                     None => return,
                 },
                 now = housekeeping.tick() => self.keep_house(now),
             }
+        }
+    }
+
+    /// Carries out a command and those that wait behind it. What is learned of backends is published once: when a thousand fail in
+    /// one instant, that is one change of the pool and not a thousand.
+    fn obey_all(&mut self, first: Command) {
+        let mut next = Some(first);
+        let mut left = QUEUE;
+        while let Some(command) = next {
+            if !matches!(command, Command::Verdict { .. } | Command::Met { .. }) {
+                self.publish_learned();
+            }
+            self.obey(command);
+            left -= 1;
+            next = (left > 0)
+                .then(|| self.own.commands.try_recv().ok())
+                .flatten();
+        }
+        self.publish_learned();
+    }
+
+    fn publish_learned(&mut self) {
+        if std::mem::take(&mut self.learned) {
+            let parts = self.own.publisher.load().parts();
+            self.publish(parts);
         }
     }
 
@@ -159,7 +187,7 @@ impl Task {
         }
     }
 
-    /// Takes account of what happened to a backend, and publishes it if that matters.
+    /// Takes account of what happened to a backend, to be published if that matters.
     fn happened(&mut self, id: &BackendId, what: Move, cause: &str) {
         let Some(backend) = self.own.registry.get(id).map(|entry| entry.clone()) else {
             return;
@@ -171,9 +199,7 @@ impl Task {
         if let Some((from, to)) = moved {
             self.announce(&backend, from, to, cause);
         }
-        if moved.is_some() || was_distrusted != backend.is_distrusted() {
-            self.publish(present.parts());
-        }
+        self.learned |= moved.is_some() || was_distrusted != backend.is_distrusted();
     }
 
     fn announce(&mut self, backend: &Backend, from: State, to: State, cause: &str) {
@@ -483,10 +509,8 @@ impl Task {
         for moved in &moved {
             self.announce(&moved.backend, moved.from, moved.to, &moved.cause);
         }
-        if shown || !moved.is_empty() {
-            let parts = self.own.publisher.load().parts();
-            self.publish(parts);
-        }
+        self.learned |= shown || !moved.is_empty();
+        self.publish_learned();
     }
 
     /// Lets go of removed backends: of each when its last request has ended, or has had its time.
