@@ -18,6 +18,7 @@ mod hedge;
 mod hops;
 mod pace;
 mod queue;
+mod record;
 mod relay;
 mod reply;
 mod retry;

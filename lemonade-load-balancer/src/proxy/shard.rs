@@ -3,24 +3,20 @@
 //! Shards share nothing on a request's way but the published snapshot, the backends' load and the rotation's cursor, all
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
-use super::access_log::{self, Entry, Finish};
+use super::access_log::Entry;
 use super::admission::{Admission, Place};
 use super::budget::{Budget, Floor};
 use super::buffer;
-use super::claim::Slot;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
-use super::exchange::{self, Answer};
-use super::forward::{Ended, Failure, Request};
 use super::headers::{RequestId, RequestIds};
 use super::queue::Queue;
 use super::reply::Reason;
-use super::retry::Attempts;
 use super::scarcity::Complaint;
-use super::upstream::{ConnectError, Upstream};
-use crate::backend::{Backend, State, Taken};
+use super::upstream::Upstream;
+use crate::backend::{Backend, State};
 use crate::config::{Limits, Retries, Timeouts, WhenFull};
-use crate::control::{self, Met};
+use crate::control;
 use crate::descriptors::is_exhaustion;
 use crate::drain::{Drain, Phase};
 use crate::http1::HeadLimits;
@@ -28,8 +24,8 @@ use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
 use crate::listen::{Feed, Old, Share};
 use crate::log_file::LogWriter;
-use crate::snapshot::{Member, Panic, Published, Snapshot};
-use crate::stats::{Outcome, RequestStats, ShardStats};
+use crate::snapshot::{Member, Published, Snapshot};
+use crate::stats::{RequestStats, ShardStats};
 use crate::strategy::PickContext;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
@@ -125,7 +121,7 @@ pub(super) struct Shard {
     pub(super) retry_budget: Budget,
     pub(super) hedge_budget: Budget,
     pub(super) shared: Shared,
-    stats: Arc<RequestStats>,
+    pub(super) stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
@@ -627,216 +623,6 @@ impl Shard {
         let sample = self.view.borrow().snapshot.config.access_log.sample;
         let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
         wanted.then(|| Box::new(Entry::new(head, client)))
-    }
-
-    /// Records a backend's answer, and what it says of the backend.
-    pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, took: Duration, view: &View) {
-        let upstream = &*slot.upstream;
-        let backend = &upstream.backend;
-        upstream
-            .stats()
-            .record(Outcome::Answered(answer.status), took);
-        // An error is fast for the wrong reason.
-        if answer.status < 500 {
-            let now = self.since_epoch(answer.first_byte);
-            backend.load.latency.record(took, now);
-        }
-        if answer.is_fault() {
-            let error = || format!("its answer was {}", answer.status);
-            return self.record_fault(slot, view, error);
-        }
-        let unexpected = slot.last_resort || view.snapshot.panic == Some(Panic::NoneTrusted);
-        if unexpected && backend.is_distrusted() {
-            self.shared.control.met(backend, Met::Answer);
-        }
-    }
-
-    /// Records that an answer was passed on whole: until then it might have broken off.
-    pub(super) fn record_whole(&self, slot: &Slot<'_>, answer: &Answer) {
-        if !answer.is_fault() {
-            self.record_success(slot);
-        }
-    }
-
-    fn record_success(&self, slot: &Slot<'_>) {
-        let backend = &slot.upstream.backend;
-        backend.load.succeeded();
-        if let Some(taken) = slot.take_trial() {
-            self.report_trial(backend, taken, Met::TrialPassed);
-        }
-    }
-
-    /// Records that a backend agreed to another protocol: no measure of how fast it works.
-    pub(super) fn record_switch(&self, slot: &Slot<'_>, took: Duration) {
-        slot.upstream.stats().record(Outcome::Answered(101), took);
-        self.record_success(slot);
-    }
-
-    /// Records a failure that is the backend's own.
-    fn record_fault(&self, slot: &Slot<'_>, view: &View, error: impl FnOnce() -> String) {
-        let backend = &slot.upstream.backend;
-        ShardStats::count(&slot.upstream.stats().faults);
-        let in_a_row = backend.load.failed();
-        if let Some(taken) = slot.take_trial() {
-            let (unreachable, error) = (false, error());
-            let failed = Met::TrialFailed { unreachable, error };
-            return self.report_trial(backend, taken, failed);
-        }
-        let rules = &view.snapshot.config.outlier;
-        // Again after twice as many: what did not lead to an ejection may now, but thousands a second need not say so.
-        let tells = |consecutive: u32| {
-            in_a_row.is_multiple_of(consecutive) && (in_a_row / consecutive).is_power_of_two()
-        };
-        if rules.is_some_and(|rules| tells(rules.consecutive)) {
-            self.shared.control.met(backend, Met::Failures(in_a_row));
-        }
-    }
-
-    /// Reports how a trial ended. If that cannot be told, the next request is the trial.
-    fn report_trial(&self, backend: &Arc<Backend>, taken: Taken, outcome: Met) {
-        if !self.shared.control.met(backend, outcome) {
-            backend.trial.give_back(taken);
-        }
-    }
-
-    /// Records an answer that another one is waited for instead of.
-    pub(super) fn record_refusal(
-        &self,
-        slot: &Slot<'_>,
-        status: u16,
-        busy: bool,
-        took: Duration,
-        view: &View,
-    ) {
-        let stats = slot.upstream.stats();
-        stats.record(Outcome::Answered(status), took);
-        if exchange::is_fault(status) && !busy {
-            self.record_fault(slot, view, || format!("its answer was {status}"));
-        }
-    }
-
-    /// Records that another backend answered first: this one takes as long as that at least.
-    pub(super) fn record_overtaken(&self, slot: &Slot<'_>, took: Duration) {
-        let now = self.shared.epoch.elapsed();
-        slot.upstream.backend.load.latency.record(took, now);
-    }
-
-    /// Records that a request is sent a second time.
-    pub(super) fn record_hedge(&self, slot: &Slot<'_>) {
-        ShardStats::count(&slot.upstream.stats().begun);
-        ShardStats::count(&self.stats.hedges);
-    }
-
-    /// Records that the second copy was the first to be answered.
-    pub(super) fn record_hedge_won(&self) {
-        ShardStats::count(&self.stats.hedges_won);
-    }
-
-    /// Records a failed attempt, and reports the backend if no connection to it can be made.
-    pub(super) fn blame(
-        &self,
-        slot: &Slot<'_>,
-        failure: &Failure,
-        attempts: &Attempts,
-        view: &View,
-    ) {
-        let upstream = &*slot.upstream;
-        match failure {
-            Failure::Connect(ConnectError::Local(error)) => {
-                self.complain(error, "a backend");
-            }
-            Failure::Connect(error) => {
-                upstream
-                    .stats()
-                    .record(Outcome::ConnectFailed, Duration::ZERO);
-                ShardStats::count(&upstream.stats().faults);
-                self.report_unreachable(slot, error);
-            }
-            Failure::Unanswered if attempts.was_stale(failure) => {}
-            Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout => {
-                upstream.stats().record(Outcome::Failed, Duration::ZERO);
-                tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
-                self.record_fault(slot, view, || format!("{failure:?}"));
-            }
-            // Only the first attempt had all the time there was.
-            Failure::TotalTimeout if attempts.is_first() => {
-                upstream.stats().record(Outcome::Failed, Duration::ZERO);
-                self.record_fault(slot, view, || {
-                    "no answer in all the time there was".to_owned()
-                });
-            }
-            // Its answer has been counted already.
-            Failure::Broken => self.record_fault(slot, view, || "its answer broke off".to_owned()),
-            Failure::Refused(_) => {}
-            // The client's doing, or nobody's.
-            Failure::ClientGone
-            | Failure::BadBody
-            | Failure::RequestTimeout
-            | Failure::TotalTimeout
-            | Failure::SlowClient
-            | Failure::QueueFull
-            | Failure::QueueTimeout
-            | Failure::Cut => {}
-        }
-    }
-
-    fn report_unreachable(&self, slot: &Slot<'_>, error: &ConnectError) {
-        let backend = &slot.upstream.backend;
-        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-        let error = format!("{error}{}", cause.unwrap_or_default());
-        let unreachable = true;
-        match slot.take_trial() {
-            Some(taken) => {
-                self.report_trial(backend, taken, Met::TrialFailed { unreachable, error });
-            }
-            None if backend.is_distrusted() => {}
-            None => drop(self.shared.control.met(backend, Met::NoConnection(error))),
-        }
-    }
-
-    /// Records the end of a request.
-    pub(super) fn finished(
-        &self,
-        request: Request,
-        view: &View,
-        attempts: &Attempts,
-        ended: &Ended,
-        bytes_in: u64,
-    ) {
-        let total = request.started.elapsed();
-        self.stats.record(ended.status, total);
-        let Some(entry) = request.log else { return };
-        let tried = attempts.tried.iter();
-        let names = tried.map(|upstream| view.snapshot.name_of(&upstream.backend));
-        let names: Vec<String> = names.collect();
-        let place = attempts
-            .tried
-            .place_of_answer(attempts.answered_by.as_ref());
-        let finish = Finish {
-            id: &request.id,
-            ended,
-            strategy: view.snapshot.strategy_name.as_str(),
-            backends: names.iter().map(String::as_str).collect(),
-            backend: place.and_then(|place| names.get(place)).map(String::as_str),
-            attempts,
-            total,
-            bytes_in,
-        };
-        let format = view.snapshot.config.access_log.format;
-        self.shared
-            .access_log
-            .write(access_log::write(format, &entry, &finish));
-    }
-
-    /// Records a request that no backend had room for.
-    pub(super) fn record_shed(&self) {
-        ShardStats::count(&self.stats.shed);
-    }
-
-    /// Records a connection whose request was refused before it was read.
-    pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
-        self.stats.record_refused(reason.status());
-        tracing::debug!(%client, ?reason, "request refused");
     }
 }
 
