@@ -36,6 +36,7 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod guard;
 mod health;
 mod http1;
 mod log_file;
