@@ -27,6 +27,7 @@ pub mod discovery;
 pub mod drain;
 pub mod listen;
 pub mod outlier;
+pub mod simulated;
 pub mod snapshot;
 pub mod stats;
 pub mod strategy;

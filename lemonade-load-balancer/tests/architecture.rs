@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 10] = [
         "metrics",
         "proxy",
     ],
-    &["control"],
+    &["control", "simulated"],
     &["guard"],
     &["snapshot"],
     &["listen"],
