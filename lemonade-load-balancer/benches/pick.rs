@@ -20,6 +20,7 @@ fn pool(size: u16) -> Pool {
         let backend = Backend::new(BackendId::new(address), 1);
         let took = Duration::from_micros(u64::from(index % 50) * 100 + 1000);
         backend.load.latency.record(took, Duration::ZERO);
+        backend.load.peak.record(took, Duration::ZERO);
         (backend, u32::from(index % 3) + 1)
     };
     Pool::new((0..size).map(member))

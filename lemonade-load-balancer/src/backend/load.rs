@@ -1,6 +1,6 @@
 //! How busy a backend is, exactly, across all shards.
 
-use super::{Backend, Latency};
+use super::{Backend, Latency, Peak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -19,6 +19,8 @@ pub struct Load {
     failures_in_a_row: AtomicU32,
     /// How long it takes to begin an answer.
     pub latency: Latency,
+    /// How long it took at the worst, lately.
+    pub peak: Peak,
 }
 
 impl Default for Load {
@@ -28,6 +30,7 @@ impl Default for Load {
             limit: AtomicU32::new(UNLIMITED),
             failures_in_a_row: AtomicU32::new(0),
             latency: Latency::default(),
+            peak: Peak::default(),
         }
     }
 }

@@ -6,12 +6,14 @@
 
 mod latency;
 mod load;
+mod peak;
 mod standing;
 mod state;
 mod trial;
 
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
+pub use peak::Peak;
 pub use standing::{Move, Standing, Terms, Verdict};
 pub use state::{State, StateCell};
 pub use trial::{Taken, TrialSlot};

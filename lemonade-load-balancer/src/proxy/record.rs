@@ -28,9 +28,14 @@ impl Shard {
             .stats()
             .record(Outcome::Answered(answer.status), took);
         // An error is fast for the wrong reason.
+        let now = self.since_epoch(answer.first_byte);
         if answer.status < 500 {
-            let now = self.since_epoch(answer.first_byte);
             backend.load.latency.record(took, now);
+        }
+        if answer.retry_after || answer.is_fault() {
+            backend.load.peak.record_failure(took, now);
+        } else if answer.status < 500 {
+            backend.load.peak.record(took, now);
         }
         if answer.is_fault() {
             let error = || format!("its answer was {}", answer.status);
@@ -97,6 +102,10 @@ impl Shard {
     ) {
         let stats = slot.upstream.stats();
         stats.record(Outcome::Answered(status), took);
+        if exchange::is_fault(status) || busy {
+            let now = self.shared.epoch.elapsed();
+            slot.upstream.backend.load.peak.record_failure(took, now);
+        }
         if exchange::is_fault(status) && !busy {
             self.record_fault(slot, view, || format!("its answer was {status}"));
         }
@@ -106,6 +115,7 @@ impl Shard {
     pub(super) fn record_overtaken(&self, slot: &Slot<'_>, took: Duration) {
         let now = self.shared.epoch.elapsed();
         slot.upstream.backend.load.latency.record(took, now);
+        slot.upstream.backend.load.peak.record(took, now);
     }
 
     /// Records that a request is sent a second time.
@@ -137,17 +147,26 @@ impl Shard {
                     .stats()
                     .record(Outcome::ConnectFailed, Duration::ZERO);
                 ShardStats::count(&upstream.stats().faults);
+                self.record_wait(slot, Duration::ZERO);
                 self.report_unreachable(slot, error);
             }
             Failure::Unanswered if attempts.was_stale(failure) => {}
             Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout => {
                 upstream.stats().record(Outcome::Failed, Duration::ZERO);
                 tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
+                self.record_wait(
+                    slot,
+                    match failure {
+                        Failure::AnswerTimeout => view.snapshot.config.timeouts.response_header,
+                        _ => Duration::ZERO,
+                    },
+                );
                 self.record_fault(slot, view, || format!("{failure:?}"));
             }
             // Only the first attempt had all the time there was.
             Failure::TotalTimeout if attempts.is_first() => {
                 upstream.stats().record(Outcome::Failed, Duration::ZERO);
+                self.record_wait(slot, view.snapshot.config.timeouts.total);
                 self.record_fault(slot, view, || {
                     "no answer in all the time there was".to_owned()
                 });
@@ -165,6 +184,12 @@ impl Shard {
             | Failure::QueueTimeout
             | Failure::Cut => {}
         }
+    }
+
+    /// Records that so long was waited for nothing.
+    fn record_wait(&self, slot: &Slot<'_>, waited: Duration) {
+        let now = self.shared.epoch.elapsed();
+        slot.upstream.backend.load.peak.record_failure(waited, now);
     }
 
     fn report_unreachable(&self, slot: &Slot<'_>, error: &ConnectError) {

@@ -5,16 +5,29 @@
 //! same code run under real traffic, in a test and in a simulation. Each algorithm is one file; adding one means adding its
 //! name to [`Name`] and a line to [`build`].
 
+mod bound;
+mod built;
+mod consistent_hash;
 mod fastest_response_time;
+#[cfg(test)]
+mod hashed;
+mod key;
 mod least_connections;
+mod maglev;
+mod peak_ewma;
 mod power_of_two;
 mod random;
 mod round_robin;
 mod weighted;
 mod weighted_round_robin;
 
+pub use built::Built;
+pub use consistent_hash::ConsistentHash;
 pub use fastest_response_time::FastestResponseTime;
+pub use key::key;
 pub use least_connections::LeastConnections;
+pub use maglev::Maglev;
+pub use peak_ewma::PeakEwma;
 pub use power_of_two::PowerOfTwo;
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -145,11 +158,17 @@ pub enum Name {
     FastestResponseTime,
     /// The less busy of two drawn at random.
     PowerOfTwo,
+    /// The better of two drawn at random, by the worst recent time to first byte and the requests in flight.
+    PeakEwma,
+    /// Equal keys to the same backend; when one comes or goes, no other keys move.
+    ConsistentHash,
+    /// The same, spread more evenly, with a few more that move.
+    Maglev,
 }
 
 impl Name {
     /// Every strategy, in the order in which the documentation lists them.
-    pub const ALL: [Name; 7] = [
+    pub const ALL: [Name; 10] = [
         Name::RoundRobin,
         Name::WeightedRoundRobin,
         Name::Random,
@@ -157,6 +176,9 @@ impl Name {
         Name::LeastConnections,
         Name::FastestResponseTime,
         Name::PowerOfTwo,
+        Name::PeakEwma,
+        Name::ConsistentHash,
+        Name::Maglev,
     ];
 
     /// As written in configurations, the API and metrics.
@@ -169,7 +191,15 @@ impl Name {
             Name::LeastConnections => "least_connections",
             Name::FastestResponseTime => "fastest_response_time",
             Name::PowerOfTwo => "power_of_two",
+            Name::PeakEwma => "peak_ewma",
+            Name::ConsistentHash => "consistent_hash",
+            Name::Maglev => "maglev",
         }
+    }
+
+    /// It picks by [`PickContext::key`].
+    pub fn wants_key(self) -> bool {
+        matches!(self, Name::ConsistentHash | Name::Maglev)
     }
 }
 
@@ -193,13 +223,7 @@ impl<'de> serde::Deserialize<'de> for Name {
 }
 
 /// Names that the conventions promise and a later release brings.
-const PLANNED: [&str; 5] = [
-    "adaptive",
-    "least_delay",
-    "peak_ewma",
-    "consistent_hash",
-    "maglev",
-];
+const PLANNED: [&str; 2] = ["adaptive", "least_delay"];
 
 /// Why a word names no strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -247,9 +271,35 @@ impl FromStr for Name {
     }
 }
 
+/// What a configuration may say of a strategy besides its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// How far above its fair share of the requests in flight a backend may go before its keys go to another: for those that
+    /// pick by a key. Default 1.25, 1.01 to 100; `None` is `off`.
+    pub bounded_load: Option<f64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            bounded_load: Some(1.25),
+        }
+    }
+}
+
+/// [`build_with`] the default options.
+pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+    build_with(name, pool, cursor, &Options::default())
+}
+
 /// The strategy of this name for this pool. `cursor` is the balancer's one place in the rotation: it goes from strategy to
 /// strategy and from reload to reload.
-pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+pub fn build_with(
+    name: Name,
+    pool: &Pool,
+    cursor: &Arc<Cursor>,
+    options: &Options,
+) -> Arc<dyn Strategy> {
     match name {
         // Blind to weights, not to a slow start.
         Name::RoundRobin => match pool.shares() {
@@ -267,6 +317,9 @@ pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy>
         Name::LeastConnections => Arc::new(LeastConnections::new(cursor.clone())),
         Name::FastestResponseTime => Arc::new(FastestResponseTime::new(cursor.clone())),
         Name::PowerOfTwo => Arc::new(PowerOfTwo),
+        Name::PeakEwma => Arc::new(PeakEwma),
+        Name::ConsistentHash => Arc::new(ConsistentHash::new(pool, options.bounded_load)),
+        Name::Maglev => Arc::new(Maglev::new(pool, options.bounded_load)),
     }
 }
 
@@ -357,6 +410,7 @@ pub(crate) mod tests {
                     shares[picked] += 1;
                     let took = Duration::from_secs_f64(-0.01 * (1.0 - rng.f64()).ln());
                     pool.backends()[picked].load.latency.record(took, now);
+                    pool.backends()[picked].load.peak.record(took, now);
                 }
                 for share in shares {
                     prop_assert!(share >= 500, "{name}: {share} of {count} over {size}");
