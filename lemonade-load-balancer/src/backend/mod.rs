@@ -4,6 +4,7 @@
 //! configuration says of it (weight, name) lives in the snapshot. Read by strategies on every pick, written by the proxy
 //! through guards and by the control task.
 
+mod delay;
 mod latency;
 mod load;
 mod peak;
@@ -11,6 +12,7 @@ mod standing;
 mod state;
 mod trial;
 
+pub use delay::{Delay, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
 pub use peak::Peak;

@@ -393,6 +393,7 @@ async fn connect(
         }
     };
     attempts.sending(connection.reused);
+    slot.sent(sent);
     Ok((connection, sent))
 }
 

@@ -19,6 +19,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The status of whoever asks too often; some backends say it when they have too much to do.
+const TOO_MANY: u16 = 429;
+
 impl Shard {
     /// Records a backend's answer, and what it says of the backend.
     pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, took: Duration, view: &View) {
@@ -27,17 +30,18 @@ impl Shard {
         upstream
             .stats()
             .record(Outcome::Answered(answer.status), took);
-        // An error is fast for the wrong reason.
+        // An error is fast for the wrong reason, and so is "too busy".
         let now = self.since_epoch(answer.first_byte);
-        if answer.status < 500 {
+        if answer.status < 500 && answer.status != TOO_MANY {
             backend.load.latency.record(took, now);
-        }
-        if answer.retry_after || answer.is_fault() {
-            backend.load.peak.record_failure(took, now);
-        } else if answer.status < 500 {
+            backend.load.delay.answered(took, slot.ahead, now);
             backend.load.peak.record(took, now);
+        } else if !answer.is_fault() {
+            backend.load.delay.failed(now);
+            backend.load.peak.record_failure(took, now);
         }
         if answer.is_fault() {
+            backend.load.peak.record_failure(took, now);
             let error = || format!("its answer was {}", answer.status);
             return self.record_fault(slot, view, error);
         }
@@ -72,6 +76,9 @@ impl Shard {
     fn record_fault(&self, slot: &Slot<'_>, view: &View, error: impl FnOnce() -> String) {
         let backend = &slot.upstream.backend;
         ShardStats::count(&slot.upstream.stats().faults);
+        let now = self.shared.epoch.elapsed();
+        backend.load.delay.failed(now);
+        backend.load.peak.record_failure(Duration::ZERO, now);
         let in_a_row = backend.load.failed();
         if let Some(taken) = slot.take_trial() {
             let (unreachable, error) = (false, error());
@@ -114,8 +121,10 @@ impl Shard {
     /// Records that another backend answered first: this one takes as long as that at least.
     pub(super) fn record_overtaken(&self, slot: &Slot<'_>, took: Duration) {
         let now = self.shared.epoch.elapsed();
-        slot.upstream.backend.load.latency.record(took, now);
-        slot.upstream.backend.load.peak.record(took, now);
+        let load = &slot.upstream.backend.load;
+        load.latency.record(took, now);
+        load.peak.record(took, now);
+        load.delay.answered(took, slot.ahead, now);
     }
 
     /// Records that a request is sent a second time.

@@ -13,6 +13,7 @@ mod fastest_response_time;
 mod hashed;
 mod key;
 mod least_connections;
+mod least_delay;
 mod maglev;
 mod peak_ewma;
 mod power_of_two;
@@ -26,6 +27,7 @@ pub use consistent_hash::ConsistentHash;
 pub use fastest_response_time::FastestResponseTime;
 pub use key::key;
 pub use least_connections::LeastConnections;
+pub use least_delay::{LeastDelay, Prediction};
 pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;
 pub use power_of_two::PowerOfTwo;
@@ -164,11 +166,15 @@ pub enum Name {
     ConsistentHash,
     /// The same, spread more evenly, with a few more that move.
     Maglev,
+    /// The shortest predicted delay: what each backend has shown, what is in flight there, how long it has been silent.
+    LeastDelay,
+    /// Whatever the engine finds best: `least_delay`, unless there is a reason.
+    Adaptive,
 }
 
 impl Name {
     /// Every strategy, in the order in which the documentation lists them.
-    pub const ALL: [Name; 10] = [
+    pub const ALL: [Name; 12] = [
         Name::RoundRobin,
         Name::WeightedRoundRobin,
         Name::Random,
@@ -177,6 +183,8 @@ impl Name {
         Name::FastestResponseTime,
         Name::PowerOfTwo,
         Name::PeakEwma,
+        Name::LeastDelay,
+        Name::Adaptive,
         Name::ConsistentHash,
         Name::Maglev,
     ];
@@ -194,6 +202,8 @@ impl Name {
             Name::PeakEwma => "peak_ewma",
             Name::ConsistentHash => "consistent_hash",
             Name::Maglev => "maglev",
+            Name::LeastDelay => "least_delay",
+            Name::Adaptive => "adaptive",
         }
     }
 
@@ -222,24 +232,12 @@ impl<'de> serde::Deserialize<'de> for Name {
     }
 }
 
-/// Names that the conventions promise and a later release brings.
-const PLANNED: [&str; 2] = ["adaptive", "least_delay"];
-
 /// Why a word names no strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownStrategy {
     /// A word that means nothing here.
     #[error("unknown strategy `{word}`{}; known are {}", did_you_mean(.word), known())]
     Unknown {
-        /// What was written.
-        word: String,
-    },
-    /// A strategy of a later release.
-    #[error(
-        "strategy `{word}` is planned but not in this release; known are {}",
-        known()
-    )]
-    Planned {
         /// What was written.
         word: String,
     },
@@ -264,10 +262,7 @@ impl FromStr for Name {
             return Ok(name);
         }
         let word = word.to_owned();
-        match PLANNED.contains(&plain.as_str()) {
-            true => Err(UnknownStrategy::Planned { word }),
-            false => Err(UnknownStrategy::Unknown { word }),
-        }
+        Err(UnknownStrategy::Unknown { word })
     }
 }
 
@@ -320,6 +315,7 @@ pub fn build_with(
         Name::PeakEwma => Arc::new(PeakEwma),
         Name::ConsistentHash => Arc::new(ConsistentHash::new(pool, options.bounded_load)),
         Name::Maglev => Arc::new(Maglev::new(pool, options.bounded_load)),
+        Name::LeastDelay | Name::Adaptive => Arc::new(LeastDelay),
     }
 }
 
@@ -373,8 +369,6 @@ pub(crate) mod tests {
         }
         let message = "round_robbin".parse::<Name>().unwrap_err().to_string();
         assert!(message.contains("did you mean `round_robin`?"), "{message}");
-        let message = "adaptive".parse::<Name>().unwrap_err().to_string();
-        assert!(message.contains("planned"), "{message}");
     }
 
     proptest! {
