@@ -4,7 +4,7 @@
 //! With a bound c, a backend holds at most ceil(c x its share of all requests in flight, the new one included). A popular key
 //! would otherwise take its backend down, and then the next one.
 
-use super::Pool;
+use super::{Pool, Term};
 
 /// The bound of a pool, or none.
 #[derive(Debug)]
@@ -57,6 +57,26 @@ impl Bound {
         others
             .find(|index| all_needed(*index) < all)
             .unwrap_or(home)
+    }
+}
+
+impl Bound {
+    /// What there is to say of each backend: its share of the keys, and how near it is to the bound.
+    pub(super) fn terms(&self, pool: &Pool, shares: &[f64]) -> Vec<Vec<Term>> {
+        let in_flight = |place: usize| pool.backends()[place].load.in_flight();
+        let all: f64 = (0..pool.len()).map(in_flight).map(f64::from).sum();
+        let terms = |place: usize| {
+            let mut terms = vec![
+                Term::new("share_of_keys", shares[place]),
+                Term::new("in_flight", in_flight(place)),
+            ];
+            if let Some(factor) = self.factor {
+                let fair = (all + 1.0) * f64::from(pool.weights()[place]) / self.total_weight;
+                terms.push(Term::new("most_in_flight", (factor * fair).ceil()));
+            }
+            terms
+        };
+        (0..pool.len()).map(terms).collect()
     }
 }
 

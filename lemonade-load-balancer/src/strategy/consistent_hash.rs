@@ -6,7 +6,7 @@
 
 use super::bound::Bound;
 use super::key::{draw, identity};
-use super::{PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy};
 
 /// Points of the heaviest backend; the others have theirs in proportion, so that a weight means the same while the heaviest
 /// stays. With 256, a backend's share of the keys is off by 6 % (one standard deviation).
@@ -39,15 +39,43 @@ impl ConsistentHash {
             bound: Bound::new(bounded_load, pool),
         }
     }
+
+    fn of_key(&self, pool: &Pool, key: u64) -> usize {
+        let place = self.ring.place(key);
+        let owner = |place: usize| self.ring.owners[place] as usize;
+        let others = (place + 1..self.ring.owners.len()).chain(0..place);
+        self.bound.settle(pool, owner(place), others.map(owner))
+    }
+
+    /// Each backend's share of all keys, of `size` backends.
+    fn shares(&self, size: usize) -> Vec<f64> {
+        let mut shares = vec![0.0; size];
+        let mut before = self.ring.points.last().copied().unwrap_or(0);
+        for (point, owner) in self.ring.points.iter().zip(&self.ring.owners) {
+            shares[*owner as usize] += point.wrapping_sub(before) as f64 / 2f64.powi(64);
+            before = *point;
+        }
+        shares
+    }
 }
 
 impl Strategy for ConsistentHash {
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize {
         let key = context.key.unwrap_or_else(|| context.rng.u64(..));
-        let place = self.ring.place(key);
-        let owner = |place: usize| self.ring.owners[place] as usize;
-        let others = (place + 1..self.ring.owners.len()).chain(0..place);
-        self.bound.settle(pool, owner(place), others.map(owner))
+        self.of_key(pool, key)
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let shares = self.shares(pool.len());
+        Explanation {
+            rule: "the backend of the key's next point on the ring that is within its bound",
+            terms: self.bound.terms(pool, &shares),
+            choice: match context.key {
+                Some(key) => Choice::This(self.of_key(pool, key)),
+                // Any key.
+                None => Choice::Chances(shares),
+            },
+        }
     }
 }
 

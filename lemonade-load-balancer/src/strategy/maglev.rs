@@ -7,7 +7,7 @@
 
 use super::bound::Bound;
 use super::key::{draw, identity};
-use super::{PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy};
 
 /// Places of the table, a prime, while that is enough (the paper's size).
 const PLACES: u64 = 65_537;
@@ -32,15 +32,41 @@ impl Maglev {
             bound: Bound::new(bounded_load, pool),
         }
     }
+
+    fn of_key(&self, pool: &Pool, key: u64) -> usize {
+        let place = (key % self.table.len() as u64) as usize;
+        let owner = |place: usize| self.table[place] as usize;
+        let others = (place + 1..self.table.len()).chain(0..place);
+        self.bound.settle(pool, owner(place), others.map(owner))
+    }
+
+    /// Each backend's share of all keys, of `size` backends.
+    fn shares(&self, size: usize) -> Vec<f64> {
+        let mut shares = vec![0.0; size];
+        for owner in self.table.iter() {
+            shares[*owner as usize] += 1.0 / self.table.len() as f64;
+        }
+        shares
+    }
 }
 
 impl Strategy for Maglev {
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize {
         let key = context.key.unwrap_or_else(|| context.rng.u64(..));
-        let place = (key % self.table.len() as u64) as usize;
-        let owner = |place: usize| self.table[place] as usize;
-        let others = (place + 1..self.table.len()).chain(0..place);
-        self.bound.settle(pool, owner(place), others.map(owner))
+        self.of_key(pool, key)
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let shares = self.shares(pool.len());
+        Explanation {
+            rule: "the backend in the key's place of the table, or in the next place whose backend is within its bound",
+            terms: self.bound.terms(pool, &shares),
+            choice: match context.key {
+                Some(key) => Choice::This(self.of_key(pool, key)),
+                // Any key.
+                None => Choice::Chances(shares),
+            },
+        }
     }
 }
 

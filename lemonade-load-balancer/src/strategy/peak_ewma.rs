@@ -5,7 +5,8 @@
 //! and comes down with its age, so nobody is left for good. Unlike theirs, this rule takes no notice of small differences. A failure counts as a long time: a backend that fails at once
 //! would otherwise look like the fastest of all (linkerd2-proxy issue 4537).
 
-use super::{PickContext, Pool, Strategy};
+use super::explain::chances_of_pairs;
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 use std::time::Duration;
 
 /// Estimates nearer to each other than this factor are noise, and requests in flight decide: the longest of some hundred
@@ -32,6 +33,26 @@ impl Strategy for PeakEwma {
         match is_better(pool, second, first, context.now) {
             true => second,
             false => first,
+        }
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let is_better = |place, other| is_better(pool, place, other, context.now);
+        let terms = |place: usize| {
+            let load = &pool.backends()[place].load;
+            vec![
+                Term::new(
+                    "peak_seconds",
+                    load.peak.seconds(context.now).unwrap_or(0.0),
+                ),
+                Term::new("in_flight", load.in_flight()),
+                Term::new("weight", pool.weights()[place]),
+            ]
+        };
+        Explanation {
+            rule: "of two drawn at random, the lower peak x (in flight + 1) / weight; peaks within a factor of 2 are equal",
+            terms: (0..pool.len()).map(terms).collect(),
+            choice: Choice::Chances(chances_of_pairs(pool.len(), &is_better)),
         }
     }
 }
