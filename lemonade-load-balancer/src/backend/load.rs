@@ -1,6 +1,6 @@
 //! How busy a backend is, exactly, across all shards.
 
-use super::{Backend, Delay, Latency};
+use super::{Backend, Delay, Latency, Peak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -21,6 +21,8 @@ pub struct Load {
     pub delay: Delay,
     /// How long it takes to begin an answer.
     pub latency: Latency,
+    /// How long it took at the worst, lately.
+    pub peak: Peak,
     failures_in_a_row: AtomicU32,
 }
 
@@ -31,6 +33,7 @@ impl Default for Load {
             limit: AtomicU32::new(UNLIMITED),
             failures_in_a_row: AtomicU32::new(0),
             latency: Latency::default(),
+            peak: Peak::default(),
             delay: Delay::default(),
         }
     }
