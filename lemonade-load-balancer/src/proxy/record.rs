@@ -30,6 +30,7 @@ impl Shard {
         upstream
             .stats()
             .record(Outcome::Answered(answer.status), took);
+        self.stats.first_byte.record(took);
         // An error is fast for the wrong reason, and so is "too busy".
         let now = self.since_epoch(answer.first_byte);
         if answer.status < 500 && answer.status != TOO_MANY {
