@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["app"],
     &[
         "admin",
@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 10] = [
     &["snapshot"],
     &["listen"],
     &["config"],
+    &["decision"],
     &["concurrency", "outlier", "strategy"],
     &["backend"],
     &[
@@ -244,6 +245,7 @@ fn pure_parts_read_no_clock_and_do_no_io() {
     refuse(
         &[
             "strategy",
+            "decision",
             "outlier",
             "concurrency",
             "backend",
