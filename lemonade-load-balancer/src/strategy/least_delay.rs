@@ -8,7 +8,7 @@
 //! anybody telling speeds or widths. Nothing attracts that should not: errors feed no average and have a price, what is silent
 //! looks worse with every moment, what nobody has measured is presumed typical, and whoever was left out for 4 s is next.
 
-use super::{PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 use crate::backend::{Backend, FULL_SHARE};
 use std::time::Duration;
 
@@ -72,16 +72,62 @@ impl Strategy for LeastDelay {
         let size = pool.len();
         let picked = match size <= ALL {
             true => least(pool, 0..size, context.now),
-            false => {
-                // Spread over the pool, from anywhere: neighbours are often alike.
-                let (start, step) = (context.rng.usize(..size), size / SAMPLE);
-                let places = (0..SAMPLE).map(|nth| (start + nth * step) % size);
-                least(pool, places, context.now)
-            }
+            false => least(pool, sample(size, context.rng.usize(..size)), context.now),
         };
         pool.backends()[picked].load.delay.picked(context.now);
         picked
     }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let size = pool.len();
+        let terms = |place: usize| {
+            let backend = &pool.backends()[place];
+            let predicted = Prediction::of(backend, share(pool, place), context.now);
+            let picked = Duration::from_nanos(backend.load.delay.last_picked());
+            vec![
+                Term::new("places", predicted.places),
+                Term::new("cost_seconds", predicted.cost),
+                Term::new("share", predicted.share),
+                Term::new("silence_seconds", predicted.silence),
+                Term::new("price_seconds", predicted.price),
+                Term::new(
+                    "idle_seconds",
+                    context.now.saturating_sub(picked).as_secs_f64(),
+                ),
+                Term::new("score_seconds", predicted.seconds()),
+            ]
+        };
+        let choice = match size <= ALL {
+            true => Choice::This(least(pool, 0..size, context.now)),
+            false => Choice::Chances(chances(pool, context.now)),
+        };
+        Explanation {
+            rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; an idle one \
+                   that was left out for 4 s goes first",
+            terms: (0..size).map(terms).collect(),
+            choice,
+        }
+    }
+}
+
+/// Of more backends than are looked at: spread over the pool, because neighbours are often alike.
+fn sample(size: usize, start: usize) -> impl Iterator<Item = usize> + Clone {
+    let step = size / SAMPLE;
+    (0..SAMPLE).map(move |nth| (start + nth * step) % size)
+}
+
+/// Over all samples that may be drawn.
+fn chances(pool: &Pool, now: Duration) -> Vec<f64> {
+    let size = pool.len();
+    let mut chances = vec![0.0; size];
+    for start in 0..size {
+        chances[least(pool, sample(size, start), now)] += 1.0 / size as f64;
+    }
+    chances
+}
+
+fn share(pool: &Pool, place: usize) -> u32 {
+    pool.shares().map_or(FULL_SHARE, |shares| shares[place])
 }
 
 /// The place of the least delay among `places`, of which there are at most [`ALL`], and at least one.
@@ -91,8 +137,7 @@ fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: Duration
     let nanos = now.as_nanos() as u64;
     for (place, delay) in places.clone().zip(&mut delays) {
         let backend = &pool.backends()[place];
-        let share = pool.shares().map_or(FULL_SHARE, |shares| shares[place]);
-        *delay = Prediction::of(backend, share, now).seconds();
+        *delay = Prediction::of(backend, share(pool, place), now).seconds();
         least = least.min(*delay);
         let left_out = nanos.saturating_sub(backend.load.delay.last_picked());
         if left_out > LEFT_OUT.as_nanos() as u64 && backend.load.in_flight() == 0 {

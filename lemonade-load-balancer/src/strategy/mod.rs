@@ -5,6 +5,7 @@
 //! same code run under real traffic, in a test and in a simulation. Each algorithm is one file; adding one means adding its
 //! name to [`Name`] and a line to [`build`].
 
+mod explain;
 mod fastest_response_time;
 mod least_connections;
 mod least_delay;
@@ -14,6 +15,7 @@ mod round_robin;
 mod weighted;
 mod weighted_round_robin;
 
+pub use explain::{Choice, Explanation, Term};
 pub use fastest_response_time::FastestResponseTime;
 pub use least_connections::LeastConnections;
 pub use least_delay::{LeastDelay, Prediction};
@@ -104,6 +106,9 @@ pub trait Strategy: fmt::Debug + Send + Sync {
     /// The index in `pool` of the backend for the next request. The pool is never empty, and is the one that this strategy
     /// was built for.
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize;
+
+    /// What it would pick now, and why. Changes nothing; may allocate.
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation;
 }
 
 /// A place in a rotation, shared by all shards and kept over reloads, so that the order is exact for whoever counts.
@@ -279,7 +284,7 @@ pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy>
 pub(crate) mod tests {
     use super::*;
     use crate::backend::{BackendId, InFlight};
-    use proptest::prelude::{any, prop_assert, proptest};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     pub(crate) fn pool(weights: &[u32]) -> Pool {
         Pool::new(weights.iter().enumerate().map(|(index, weight)| {
@@ -330,6 +335,33 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        /// What is explained is what happens next.
+        #[test]
+        fn explanation_names_who_is_picked(
+            weights in proptest::collection::vec(1u32..6, 1..9),
+            busy in proptest::collection::vec(0u32..9, 9),
+            seed in any::<u64>(),
+        ) {
+            for name in Name::ALL {
+                let pool = pool(&weights);
+                for (backend, count) in pool.backends().iter().zip(&busy) {
+                    backend.load.set_in_flight(*count);
+                }
+                let strategy = build(name, &pool, &Arc::new(Cursor::at(seed as usize % 100)));
+                let mut rng = fastrand::Rng::with_seed(seed);
+                for step in 0..20 {
+                    let now = Duration::from_millis(step);
+                    let mut context = PickContext { now, rng: &mut rng, key: Some(seed ^ step) };
+                    let explained = strategy.explain(&pool, &context);
+                    let picked = strategy.pick(&pool, &mut context);
+                    prop_assert!(explained.choice.chance(picked) > 0.0, "{name}: {explained:?}, {picked}");
+                    let all: f64 = (0..pool.len()).map(|place| explained.choice.chance(place)).sum();
+                    prop_assert!((all - 1.0).abs() < 1e-6, "{name}: {all}");
+                    prop_assert_eq!(explained.terms.len(), pool.len());
+                }
+            }
+        }
+
         /// No equal backend gets under half its fair share, under any strategy.
         #[test]
         fn equal_backends_get_at_least_half_their_share(
