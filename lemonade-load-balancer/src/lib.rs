@@ -38,6 +38,7 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod external;
 mod guard;
 mod health;
 mod http1;

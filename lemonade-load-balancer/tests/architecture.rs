@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 11] = [
         "admin",
         "config_watch",
         "discovery",
+        "external",
         "health",
         "metrics",
         "proxy",

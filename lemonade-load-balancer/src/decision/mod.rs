@@ -254,6 +254,8 @@ pub enum Verdict {
 pub struct Decision {
     /// Rises by one with every decision of this process.
     pub id: u64,
+    /// When, RFC 3339; written by whoever keeps it.
+    pub time: String,
     /// Who picked.
     #[schema(value_type = String)]
     pub from: Name,
@@ -609,6 +611,7 @@ pub fn decide(
     state.decisions += 1;
     let decision = Decision {
         id: state.decisions,
+        time: String::new(),
         from,
         to,
         evidence: match &inputs.rule {
@@ -769,9 +772,20 @@ impl Engine {
         (self.state.promise, self.state.revert) = (None, None);
     }
 
-    /// How long until the next switch may be made.
-    pub fn cooldown_left(&self, cooldown: Duration, now: Duration) -> Duration {
-        self.state.cooldown_left(cooldown, now)
+    /// When the last switch was, by the engine or by hand.
+    pub fn switched(&self) -> Option<Duration> {
+        self.state.last_switch
+    }
+
+    /// Nobody looks for a while: what was seen before says nothing about what comes after. Who picks, and since when, stays.
+    pub fn forget(&mut self) {
+        if self.windows.is_empty() {
+            return;
+        }
+        (self.windows, self.judge) = (Windows::default(), Judge::default());
+        self.rules.clear();
+        (self.state.promise, self.state.revert) = (None, None);
+        (self.state.suppressed, self.state.forecasts) = (None, None);
     }
 
     /// Takes in one second and weighs it. `seed`: for what is played before a switch. Cost: about half a microsecond a

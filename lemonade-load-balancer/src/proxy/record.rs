@@ -212,7 +212,7 @@ impl Shard {
         let finish = Finish {
             id: &request.id,
             ended,
-            strategy: view.snapshot.strategy_name.as_str(),
+            strategy: view.snapshot.picks_by.as_str(),
             backends: names.iter().map(String::as_str).collect(),
             backend: place.and_then(|place| names.get(place)).map(String::as_str),
             attempts,

@@ -54,6 +54,10 @@ pub const HEDGES: &str = "lemonade_hedges_total";
 pub const HEDGES_WON: &str = "lemonade_hedges_won_total";
 /// 1 while backends are picked that are not usable.
 pub const PANIC: &str = "lemonade_panic_mode";
+/// Switches of the strategy by the engine.
+pub const DECISIONS: &str = "lemonade_decisions_total";
+/// Switches that it did not make, by reason.
+pub const DECISIONS_SUPPRESSED: &str = "lemonade_decisions_suppressed_total";
 /// 1 for the strategy that picks.
 pub const STRATEGY: &str = "lemonade_strategy_info";
 /// 1, with the version as a label.
