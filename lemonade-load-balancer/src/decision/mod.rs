@@ -48,7 +48,7 @@ const ENOUGH: u64 = 200;
 const FORECAST_HOLDS: Duration = Duration::from_secs(10);
 
 /// The engine's own rules.
-pub const BUILT_IN: [&str; 7] = [
+pub const BUILT_IN: [&str; 8] = [
     "too_few",
     "streams",
     "calm",
@@ -56,6 +56,7 @@ pub const BUILT_IN: [&str; 7] = [
     "varied",
     "promise",
     "candidates",
+    "rule_over",
 ];
 
 /// What the engine may do.
@@ -262,7 +263,7 @@ pub struct Decision {
     /// Who picks from now on, or would.
     #[schema(value_type = String)]
     pub to: Name,
-    /// The operator's rule of that name, or a built-in one: `streams`, `calm`, `saturated`, `varied`, `promise`, `candidates`.
+    /// The operator's rule of that name, or a built-in one: `streams`, `calm`, `saturated`, `varied`, `promise`, `candidates`, `rule_over`.
     pub rule: String,
     /// What kind of traffic it is.
     #[schema(value_type = String)]
@@ -365,6 +366,8 @@ pub struct State {
     promise: Option<Promise>,
     /// Whom to go back to: the switch away from there made things worse.
     revert: Option<Name>,
+    /// One of the operator's own rules had the last word.
+    by_rule: bool,
     /// What was not done last, so that it is said once.
     suppressed: Option<(Name, Why)>,
     forecasts: Option<(Duration, Name, Vec<Forecast>)>,
@@ -408,6 +411,7 @@ impl State {
             bars: HashMap::new(),
             promise: None,
             revert: None,
+            by_rule: false,
             suppressed: None,
             forecasts: None,
             decisions: 0,
@@ -485,6 +489,10 @@ impl State {
             return wanted(home, "candidates", Grounds::Order);
         }
         let regime = inputs.regime.as_str();
+        let unclear = matches!(inputs.regime, Regime::TooFew | Regime::Varied);
+        if self.by_rule && unclear {
+            return wanted(home, "rule_over", Grounds::Order);
+        }
         match inputs.regime {
             Regime::TooFew => None,
             Regime::Streams => wanted(Name::LeastConnections, regime, Grounds::Safety),
@@ -639,6 +647,7 @@ pub fn decide(
             });
             state.current = to;
             state.last_switch = Some(now);
+            state.by_rule = inputs.rule.is_some();
             (state.suppressed, state.revert, state.forecasts) = (None, None, None);
         }
     }
@@ -770,6 +779,7 @@ impl Engine {
         self.state.current = current;
         self.state.last_switch = Some(now);
         (self.state.promise, self.state.revert) = (None, None);
+        self.state.by_rule = false;
     }
 
     /// When the last switch was, by the engine or by hand.
@@ -785,6 +795,7 @@ impl Engine {
         (self.windows, self.judge) = (Windows::default(), Judge::default());
         self.rules.clear();
         (self.state.promise, self.state.revert) = (None, None);
+        self.state.by_rule = false;
         (self.state.suppressed, self.state.forecasts) = (None, None);
     }
 

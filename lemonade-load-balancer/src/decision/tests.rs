@@ -303,7 +303,7 @@ fn rule_of_ones_own_wins_and_gives_way_when_it_is_over() {
     );
     played.seconds(&settings, 30, well);
     assert_eq!(played.engine.current(), HOME, "{:#?}", played.decisions);
-    assert_eq!(played.decisions.last().unwrap().rule, "varied");
+    assert_eq!(played.decisions.last().unwrap().rule, "rule_over");
 }
 
 #[test]

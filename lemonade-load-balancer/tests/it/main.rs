@@ -10,6 +10,7 @@ mod balancer;
 mod bodies;
 mod connections;
 mod drain;
+mod engine;
 mod equivalence;
 mod forwarding;
 mod framing;
