@@ -10,6 +10,7 @@ use crate::control::{self, Errand, Handover, Keep, Operator};
 use crate::descriptors;
 use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
+use crate::external;
 use crate::health;
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
@@ -91,12 +92,20 @@ impl App {
         let watch = start.inputs.path.clone().map(Watch::begin).transpose()?;
 
         let epoch = Instant::now();
-        let (task, control, published, events) = control::new(control::Setup {
+        let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
+        let control::Started {
+            task,
+            handle: control,
+            published,
+            events,
+            decisions,
+        } = control::new(control::Setup {
             config: start.config,
             kept: start.kept,
             handover: start.handover,
             listeners,
             log,
+            stats: stats.clone(),
             epoch,
         });
         let keeper: Arc<dyn Keep> = Arc::new(discovery::Keeper::new(published.clone()));
@@ -109,7 +118,6 @@ impl App {
             read,
         );
         let (trigger, drain) = drain::channel();
-        let stats: Arc<[Arc<RequestStats>]> = (0..count).map(|_| Arc::default()).collect();
         let connections: Arc<AtomicU32> = Arc::default();
         let shared = proxy::Shared {
             published: published.clone(),
@@ -153,6 +161,7 @@ impl App {
             scrape: Arc::new(move || scrape(&sources)),
             operator: operator.clone(),
             events,
+            decisions,
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
             started: epoch,
@@ -302,7 +311,8 @@ impl Services {
         };
         tokio::join!(
             health::run(self.published.clone(), self.control.clone()),
-            discovery::run(self.published.clone(), self.control),
+            discovery::run(self.published.clone(), self.control.clone()),
+            external::run(self.published.clone(), self.control),
             watch_descriptors(self.published),
             watch,
         );

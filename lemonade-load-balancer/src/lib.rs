@@ -22,6 +22,7 @@ pub mod concurrency;
 pub mod config;
 pub mod config_watch;
 pub mod control;
+pub mod decision;
 pub mod descriptors;
 pub mod discovery;
 pub mod drain;
@@ -37,6 +38,7 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod external;
 mod guard;
 mod health;
 mod http1;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["app"],
     &[
         "admin",
         "config_watch",
         "discovery",
+        "external",
         "health",
         "metrics",
         "proxy",
@@ -22,6 +23,7 @@ const LAYERS: [&[&str]; 10] = [
     &["snapshot"],
     &["listen"],
     &["config"],
+    &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
     &["backend"],
     &[
@@ -248,6 +250,7 @@ fn pure_parts_read_no_clock_and_do_no_io() {
     refuse(
         &[
             "strategy",
+            "decision",
             "outlier",
             "concurrency",
             "seal",

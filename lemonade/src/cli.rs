@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Strategy(Strategy),
     /// Compare strategies in simulated time: on scenarios, or on the requests of an access log
     Simulate(Simulate),
+    /// What the running balancer's engine decided, and why
+    Decisions(Decisions),
     /// Have the running balancer hand its sockets to a new process of the present program
     Upgrade(Reach),
     /// The database that backends may come from
@@ -204,11 +206,26 @@ pub(crate) enum StrategyAction {
     },
     /// Switch it
     Set {
-        /// Its name
+        /// Its name, or `auto` for what the configuration says
         name: String,
+        /// For how long, such as 10m; then the configuration has its say again
+        #[arg(long, value_name = "TIME", conflicts_with = "persist")]
+        ttl: Option<String>,
         #[command(flatten)]
         change: Change,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decisions {
+    /// Go on as it decides
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The most that are shown
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, Args)]
@@ -358,6 +375,10 @@ mod tests {
             "lemonade backends add 127.0.0.1:1 --weight 2 --persist",
             "lemonade backends weight w1 5",
             "lemonade strategy set random",
+            "lemonade strategy set least_connections --ttl 10m",
+            "lemonade strategy set auto",
+            "lemonade decisions",
+            "lemonade decisions -f --json",
             "lemonade strategy",
             "lemonade upgrade",
             "lemonade db migrate",

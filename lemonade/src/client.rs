@@ -107,27 +107,11 @@ impl Client {
         body: Body,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let away = |error: &dyn std::fmt::Display| self.away(&error.to_string());
-        let addresses = lookup_host(&self.address)
-            .await
-            .map_err(|error| away(&error))?;
-        let addresses: Vec<SocketAddr> = addresses.collect();
-        let stream = TcpStream::connect(&addresses[..])
-            .await
-            .map_err(|error| away(&error))?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| away(&error))?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1{path}"))
-            .header(HOST, &self.address)
-            .header(CONTENT_TYPE, body.kind);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body.bytes)))
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let request = finished(self.request(method, path, &body), body)?;
         let answered = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -140,11 +124,97 @@ impl Client {
         }
     }
 
+    /// Hands every event that comes from now on to `tell`, until the balancer goes or `tell` fails.
+    pub(crate) async fn follow(
+        &self,
+        mut tell: impl FnMut(&Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let away = |error: &dyn std::fmt::Display| self.away(&error.to_string());
+        let stream = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| away(&error))?;
+        // No event has so high a number: those that are past are not wanted.
+        let request = self
+            .request(Method::GET, "/events", &Body::none())
+            .header("last-event-id", u64::MAX);
+        let request = finished(request, Body::none())?;
+        let told = async {
+            let response = sender.send_request(request).await;
+            let response = response.map_err(|error| away(&error))?;
+            if !response.status().is_success() {
+                return Err(refusal(response.status(), &Value::Null));
+            }
+            let (mut body, mut events) = (response.into_body(), Events::default());
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| away(&error))?;
+                let bytes = frame.data_ref().map_or(&[][..], |bytes| &bytes[..]);
+                for event in events.take(bytes) {
+                    tell(&event)?;
+                }
+            }
+            Ok(())
+        };
+        tokio::pin!(told);
+        tokio::select! {
+            biased;
+            told = &mut told => told,
+            _ = connection => told.await,
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Failure> {
+        let away = |error: std::io::Error| self.away(&error.to_string());
+        let addresses = lookup_host(&self.address).await.map_err(away)?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        TcpStream::connect(&addresses[..]).await.map_err(away)
+    }
+
+    fn request(&self, method: Method, path: &str, body: &Body) -> hyper::http::request::Builder {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header(HOST, &self.address)
+            .header(CONTENT_TYPE, body.kind);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        request
+    }
+
     fn away(&self, why: &str) -> Failure {
         Failure::Failed(format!(
             "the admin API at {} cannot be reached: {why}\n(is the balancer running? `--admin ADDRESS` or `--config FILE` says where)",
             self.address
         ))
+    }
+}
+
+fn finished(
+    request: hyper::http::request::Builder,
+    body: Body,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let body = Full::new(Bytes::from(body.bytes));
+    let request = request.body(body);
+    request.map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Events as they come in pieces.
+#[derive(Default)]
+struct Events(Vec<u8>);
+
+impl Events {
+    /// Takes a piece; the events that are complete with it.
+    fn take(&mut self, piece: &[u8]) -> Vec<Value> {
+        self.0.extend_from_slice(piece);
+        let mut events = Vec::new();
+        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.0.drain(..=end).collect();
+            // Each event's data is one line of JSON.
+            let data = line.strip_prefix(b"data:");
+            events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
+        }
+        events
     }
 }
 
@@ -171,5 +241,22 @@ fn refusal(status: StatusCode, problem: &Value) -> Failure {
             "{detail}\n(it is that of LEMONADE_ADMIN_TOKEN, or else of the configuration given by `--config FILE`)"
         )),
         _ => Failure::Failed(detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_whole_however_they_arrive() {
+        let wire = b"id: 1\nevent: x\ndata: {\"type\":\"x\"}\n\n:\n\ndata: {\"type\":\"y\"}\n\n";
+        for cut in 0..wire.len() {
+            let mut events = Events::default();
+            let mut taken = events.take(&wire[..cut]);
+            taken.extend(events.take(&wire[cut..]));
+            let kinds: Vec<_> = taken.iter().map(|event| event["type"].clone()).collect();
+            assert_eq!(kinds, ["x", "y"], "cut at {cut}");
+        }
     }
 }

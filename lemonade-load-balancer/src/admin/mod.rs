@@ -9,7 +9,7 @@ mod listener;
 mod problem;
 
 use crate::control::Errand;
-use crate::control::{Events, Operator};
+use crate::control::{Decisions, Events, Operator};
 use crate::drain::{Drain, Phase};
 use crate::listen::{Feed, Share};
 use crate::snapshot::Published;
@@ -49,6 +49,7 @@ pub(crate) struct Admin {
     pub(crate) scrape: Scrape,
     pub(crate) operator: Operator,
     pub(crate) events: Events,
+    pub(crate) decisions: Decisions,
     pub(crate) errand: RunErrand,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,

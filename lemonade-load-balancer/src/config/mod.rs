@@ -6,6 +6,7 @@
 
 mod affinity;
 mod discovery;
+mod engine;
 mod health;
 mod inputs;
 mod overlay;
@@ -20,6 +21,7 @@ mod view;
 pub use affinity::{Affinity, Key, SameSite, Secure, Sticky};
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
+pub use engine::{EngineConfig, PrometheusConfig, PrometheusUrl};
 pub use health::{HealthConfig, HttpProbe, Initial, Method, Probe, Statuses};
 pub use inputs::{Fingerprint, Inputs};
 pub use overlay::{Added, Amendment, Instead, Overlay};
@@ -62,6 +64,8 @@ pub struct Config {
     pub limits: Limits,
     /// When a backend is ejected because requests fail there; `None` is `outlier: off`.
     pub outlier: Option<outlier::Rules>,
+    /// What `strategy: adaptive` goes by.
+    pub engine: EngineConfig,
     /// How long a backend that comes back takes to reach its full share, where others are warm. Default 10 s, up to 1 h; zero
     /// is `slow_start: off`.
     pub slow_start: Duration,
@@ -348,6 +352,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             outlier: Some(outlier::Rules::default()),
+            engine: EngineConfig::default(),
             slow_start: Duration::from_secs(10),
             panic_threshold: 0.5,
             retries: Retries::default(),

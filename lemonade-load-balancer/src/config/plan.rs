@@ -181,6 +181,7 @@ fn settings(from: &Config, to: &Config) -> Vec<&'static str> {
         ("timeouts", from.timeouts == to.timeouts),
         ("limits", from.limits == to.limits),
         ("outlier", from.outlier == to.outlier),
+        ("engine", from.engine == to.engine),
         ("slow_start", from.slow_start == to.slow_start),
         (
             "panic_threshold",

@@ -5,9 +5,11 @@
 //! whole can tell is [`super::validate`]'s business.
 
 mod affinity;
+mod engine;
 mod reliability;
 
 pub(super) use affinity::{RawAuto, RawKey, RawSameSite, RawSticky};
+pub(super) use engine::{RawEngine, RawMode, RawPrometheus, RawRule};
 pub(super) use reliability::{RawHedge, RawOutlier, RawRetries};
 
 use crate::strategy;
@@ -17,7 +19,6 @@ use lemonade_config::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -50,6 +51,8 @@ pub(super) struct Raw {
     pub(super) hedge: Option<Switch<RawHedge>>,
     /// When a backend is ejected because requests fail there: `off`, or a table.
     pub(super) outlier: Option<Switch<RawOutlier>>,
+    /// The adaptive engine: `on`, `advise`, `off`, or a table.
+    pub(super) engine: Option<Switch<ShortOr<RawEngine>>>,
     /// How long a backend that comes back takes to reach its full share, or `off`.
     pub(super) slow_start: Option<Switch<RawDuration>>,
     /// The share of usable backends below which all are used, or `off`.
@@ -75,10 +78,6 @@ pub(super) struct Raw {
     pub(super) health_check_interval: Option<RawDuration>,
     /// An older name for `health.timeout`; a bare number is seconds.
     pub(super) health_check_timeout: Option<RawDuration>,
-
-    // A part of the conventions that a later release brings: read and checked, with a warning that it has no effect.
-    /// The adaptive engine. No effect in this release.
-    pub(super) engine: Option<Switch<RawEngine>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -538,21 +537,4 @@ pub(super) struct RawMetrics {
     /// How often an older release sampled; here, metrics are summed when they are scraped.
     #[serde(rename = "interval")]
     _interval: Option<RawDuration>,
-}
-
-/// The adaptive engine.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub(super) struct RawEngine {
-    /// The least time between two switches.
-    #[serde(rename = "cooldown")]
-    _cooldown: Option<RawDuration>,
-    /// Strategies to choose between.
-    #[serde(rename = "candidates")]
-    _candidates: OneOrMany<String>,
-    /// Rules of your own.
-    #[serde(rename = "rules")]
-    #[schemars(with = "Vec<serde_json::Value>")]
-    _rules: Option<IgnoredAny>,
 }

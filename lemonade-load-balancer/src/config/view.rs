@@ -4,8 +4,10 @@
 
 use super::{
     AccessLogFormat, AdminConfig, Affinity, BackendConfig, Config, DnsConfig, DnsKind,
-    HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, Probe, Retries, Secure, Sticky, WhenFull,
+    EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, Probe, PrometheusConfig,
+    Retries, Secure, Sticky, WhenFull,
 };
+use crate::decision::Rule;
 use crate::outlier::Rules;
 use lemonade_config::{ByteSize, format_duration};
 use serde_json::{Map, Value, json};
@@ -45,6 +47,7 @@ pub fn view(config: &Config) -> Value {
             "max_queued": config.limits.max_queued,
         },
         "outlier": config.outlier.as_ref().map_or(off(), outlier),
+        "engine": engine(&config.engine),
         "slow_start": if config.slow_start.is_zero() { off() } else { duration(config.slow_start) },
         "panic_threshold": if config.panic_threshold == 0.0 { off() } else { percent(config.panic_threshold) },
         "retries": retries(&config.retries),
@@ -157,6 +160,37 @@ fn outlier(rules: &Rules) -> Value {
         "eject": duration(rules.eject),
         "max_eject": duration(rules.max_eject),
         "max_ejected": percent(rules.max_ejected),
+    })
+}
+
+fn engine(engine: &EngineConfig) -> Value {
+    let settings = &engine.settings;
+    let mut view = json!({
+        "mode": settings.mode.as_str(),
+        "cooldown": duration(settings.cooldown),
+        "candidates": settings.candidates,
+    });
+    if !settings.rules.is_empty() {
+        view["rules"] = settings.rules.iter().map(rule).collect();
+    }
+    if !engine.prometheus.is_empty() {
+        view["prometheus"] = engine.prometheus.iter().map(prometheus).collect();
+    }
+    view
+}
+
+fn rule(rule: &Rule) -> Value {
+    json!({ "name": rule.name, "when": rule.when.to_string(), "use": rule.picks })
+}
+
+fn prometheus(source: &PrometheusConfig) -> Value {
+    json!({
+        "name": source.name,
+        "url": source.url.to_string(),
+        "query": source.query,
+        "interval": duration(source.interval),
+        "timeout": duration(source.timeout),
+        "stale": duration(source.stale),
     })
 }
 
@@ -326,6 +360,9 @@ mod tests {
             "slow_start": "3s", "panic_threshold": "20%", "hedge": { "after": "25ms", "budget": "1%" },
             "limits": { "max_in_flight": "adaptive", "max_queued": 3, "max_connections": 5, "max_connections_per_client": 3, "when_full": "wait", "min_rate": "1KiB", "header_bytes": "4KiB", "header_fields": 7, "uri_bytes": 100 },
             "retries": { "attempts": 3, "on": ["reset", 500], "budget": "5%", "min_per_second": 0, "non_idempotent": true },
+            "engine": { "mode": "advise", "cooldown": "5m", "candidates": ["random", "least_delay"],
+                "rules": [{ "name": "r", "when": "error_rate > 5% and external.age >= 1.5 for 10s", "use": "round_robin" }],
+                "prometheus": [{ "name": "age", "url": "http://h:1/p", "query": "max(x)", "interval": "1s", "timeout": "1s", "stale": "2s" }] },
             "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {
@@ -346,7 +383,7 @@ mod tests {
             assert_eq!(read(&view(&config).to_string()), config, "{affinity}");
         }
         let plain = read(
-            r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off",
+            r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": "off",
                 "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 }}"#,
         );
         assert_eq!(read(&view(&plain).to_string()), plain);

@@ -5,6 +5,7 @@
 
 use crate::backend::State;
 use crate::config::{Plan, Source};
+use crate::decision::Decision;
 use crate::timestamp::rfc3339;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -91,6 +92,16 @@ pub enum What {
     SourceBack {
         /// The source.
         source: Source,
+    },
+    /// The engine switched the strategy, or would have.
+    Decision {
+        /// All that explains it.
+        decision: Box<Decision>,
+    },
+    /// What came of a switch is known.
+    DecisionSettled {
+        /// The same, with its effect.
+        decision: Box<Decision>,
     },
     /// The last request on a removed backend has ended.
     Drained {

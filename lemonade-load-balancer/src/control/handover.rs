@@ -18,6 +18,8 @@ use std::time::Duration;
 pub struct Handover {
     /// Changes by hand that hold, kept or not.
     pub(super) overlay: Overlay,
+    /// For how long the strategy that was set by hand still holds, in seconds, if that has an end.
+    pub(super) strategy_for: Option<f64>,
     /// The rotation's next place.
     pub(super) cursor: usize,
     /// What is known about each backend.

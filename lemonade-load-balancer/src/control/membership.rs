@@ -4,17 +4,46 @@ use crate::backend::BackendId;
 use crate::config::{Added, BackendConfig, Config, Discovery, DnsKind, Instead, Overlay, Source};
 use crate::snapshot::{Snapshot, SourceStatus};
 use crate::strategy;
-use lemonade_config::{Address, suggest};
+use lemonade_config::{Address, format_duration, suggest};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 use thiserror::Error;
+
+/// Which strategy somebody wants, by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// `None`: the one that the configuration says.
+    pub name: Option<strategy::Name>,
+    /// For how long; then the configuration has its say again. `None`: until it says something else.
+    pub ttl: Option<Duration>,
+}
+
+impl From<strategy::Name> for Preference {
+    fn from(name: strategy::Name) -> Self {
+        Preference {
+            name: Some(name),
+            ttl: None,
+        }
+    }
+}
+
+impl fmt::Display for Preference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.ttl) {
+            (None, _) => f.write_str("as configured"),
+            (Some(name), None) => name.fmt(f),
+            (Some(name), Some(ttl)) => write!(f, "{name} for {}", format_duration(ttl)),
+        }
+    }
+}
 
 /// A change that an operator orders while the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Pick by this strategy.
-    Strategy(strategy::Name),
+    Strategy(Preference),
     /// A backend that no source names.
     Add {
         /// Its address.
@@ -51,7 +80,7 @@ impl Order {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Order::Strategy(name) => write!(f, "strategy: {name}"),
+            Order::Strategy(preference) => write!(f, "strategy: {preference}"),
             Order::Add { address, .. } => write!(f, "added {address}"),
             Order::Remove(id) => write!(f, "removed {id}"),
             Order::Drain(id) => write!(f, "drained {id}"),
@@ -336,9 +365,10 @@ fn places(discovery: &Discovery) -> impl Iterator<Item = (Source, String)> {
 /// Writes an order into an overlay.
 fn amend(overlay: &mut Overlay, order: &Order, config: &Config, said: &[BackendConfig]) {
     match order {
-        Order::Strategy(name) => {
-            overlay.strategy = (*name != config.strategy).then_some(Instead {
-                to: *name,
+        Order::Strategy(Preference { name, .. }) => {
+            let other = name.filter(|name| *name != config.strategy);
+            overlay.strategy = other.map(|name| Instead {
+                to: name,
                 instead_of: config.strategy,
             });
         }

@@ -5,15 +5,17 @@
 //! the live state and publishes. Nobody else changes who may be picked, so there is nothing to lock and every change has one
 //! place where it is logged.
 
+mod engine;
 mod events;
 mod handover;
 mod membership;
 mod operator;
 mod task;
 
+pub use engine::Decisions;
 pub use events::{Event, Events, What};
 pub use handover::Handover;
-pub use membership::{Order, OrderError, find};
+pub use membership::{Order, OrderError, Preference, find};
 pub use operator::{Errand, Keep, Operator, OperatorError, ReloadFailure};
 pub(crate) use task::Task;
 
@@ -25,14 +27,15 @@ use crate::listen::{ListenError, Listeners, Role};
 use crate::log_file::LogFile;
 use crate::seal::MadeKey;
 use crate::snapshot::{self, Carried, Members, Parts, Published, Snapshot};
-use crate::stats::names;
+use crate::stats::{RequestStats, names};
 use crate::strategy::Cursor;
 use dashmap::DashMap;
+use engine::Steering;
 use membership::Membership;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -81,6 +84,8 @@ pub(crate) enum Command {
     },
     /// A source cannot be asked.
     Away { source: Source, error: String },
+    /// A source outside said this.
+    External { name: String, value: f64 },
     /// The access log's file was renamed: open it anew.
     ReopenLog {
         done: oneshot::Sender<io::Result<()>>,
@@ -197,6 +202,11 @@ impl Handle {
         let _ = self.0.send(Command::Away { source, error }).await;
     }
 
+    /// Reports what a source outside says.
+    pub(crate) async fn external(&self, name: String, value: f64) {
+        let _ = self.0.send(Command::External { name, value }).await;
+    }
+
     /// Reports a configuration that came to nothing before it reached the task.
     pub(crate) async fn reload_failed(&self, error: String) {
         let _ = self.0.send(Command::ReloadFailed { error }).await;
@@ -259,7 +269,7 @@ impl Handle {
     }
 }
 
-/// Describes the metrics of reloads; until one fails, the last one was applied.
+/// Describes the metrics of reloads and decisions; until one fails, the last one was applied.
 fn describe() {
     metrics::describe_counter!(names::RELOADS, "Configuration reloads, by result");
     metrics::describe_gauge!(
@@ -267,6 +277,7 @@ fn describe() {
         "1 if the last configuration reload was applied"
     );
     metrics::gauge!(names::LAST_RELOAD).set(1.0);
+    engine::describe();
 }
 
 /// What the task owns from its beginning.
@@ -279,12 +290,24 @@ pub(crate) struct Setup {
     pub(crate) handover: Option<Handover>,
     pub(crate) listeners: Listeners,
     pub(crate) log: LogFile,
+    /// What each shard counts of requests.
+    pub(crate) stats: Arc<[Arc<RequestStats>]>,
     /// When time began, for latencies.
     pub(crate) epoch: Instant,
 }
 
+/// What there is of it then.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) task: Task,
+    pub(crate) handle: Handle,
+    pub(crate) published: Published,
+    pub(crate) events: Events,
+    pub(crate) decisions: Decisions,
+}
+
 /// The task, where to command it, where to read what it publishes, and where to follow what happens.
-pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
+pub(crate) fn new(setup: Setup) -> Started {
     describe();
     let (sender, commands) = mpsc::channel(QUEUE);
     let config = Arc::new(setup.config);
@@ -292,6 +315,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     let mut membership = Membership::new(&config, setup.kept);
     let mut cursor = Arc::default();
     let mut sticky_key = None;
+    let mut override_left = None;
     if let Some(handover) = setup.handover {
         let now = setup.epoch.elapsed();
         for learned in &handover.learned {
@@ -303,6 +327,9 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         membership.take_over(&config, handover.overlay, found.collect());
         cursor = Arc::new(Cursor::at(handover.cursor));
         sticky_key = handover.sticky_key;
+        override_left = handover
+            .strategy_for
+            .and_then(|left| Duration::try_from_secs_f64(left).ok());
     }
     let listening = setup.listeners.listening();
     let holding = membership.holding(&config, listening.proxy);
@@ -311,9 +338,17 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     let members = task::members(&registry, &mut guard, &config, holding, now);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
     guard.limit(&members, &config, now);
+    let strategy_name = membership.strategy(&config);
+    let mut steering = Steering::new(strategy_name, &config, setup.stats);
+    if override_left.is_some() {
+        let (name, ttl) = (Some(strategy_name), override_left);
+        steering.by_hand(&Preference { name, ttl }, now);
+    }
+    let decisions = steering.decisions();
     let parts = Parts {
         members: Members::new(members),
-        strategy_name: membership.strategy(&config),
+        steered: steering.adopt(strategy_name, &config, now),
+        strategy_name,
         listening,
         sources: membership.statuses().into(),
         lapsed: Arc::default(),
@@ -331,6 +366,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         guard,
         membership,
         publisher,
+        steering,
         events: events.clone(),
         listeners: Some(setup.listeners),
         log: setup.log,
@@ -338,5 +374,11 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         epoch: setup.epoch,
         commands,
     });
-    (task, Handle(sender), published, events)
+    Started {
+        task,
+        handle: Handle(sender),
+        published,
+        events,
+        decisions,
+    }
 }

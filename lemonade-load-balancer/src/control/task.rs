@@ -1,8 +1,9 @@
 //! The control task: every command in turn, each either published whole or not at all.
 
+use super::engine::Steering;
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
-use super::membership::Membership;
+use super::membership::{Membership, Preference};
 use super::{Command, Estate, Kept, Met, Order, OrderError, QUEUE, Refused, Registry};
 use crate::backend::{Backend, BackendId, Move, State};
 use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
@@ -34,6 +35,7 @@ pub(super) struct Owned {
     pub(super) guard: Guard,
     pub(super) membership: Membership,
     pub(super) publisher: Publisher,
+    pub(super) steering: Steering,
     pub(super) events: Events,
     /// `None` once they are let go.
     pub(super) listeners: Option<Listeners>,
@@ -172,6 +174,10 @@ impl Task {
                 left_out,
             } => self.found(source, backends, left_out),
             Command::Away { source, error } => self.away(source, error),
+            Command::External { name, value } => {
+                let now = self.own.now();
+                self.own.steering.told(name, value, now);
+            }
             Command::ReopenLog { done } => {
                 let _ = done.send(self.own.log.reopen());
             }
@@ -336,6 +342,10 @@ impl Task {
         };
         let mut next = self.own.membership.clone();
         next.obey(&present.config, present.listening.proxy, order, kept)?;
+        if let Order::Strategy(preference) = order {
+            let now = self.own.now();
+            self.own.steering.by_hand(preference, now);
+        }
         let plan = self.adopt(next, &present.config);
         tracing::info!(change = %order, kept = keeps, "changed by hand");
         self.own.events.record(What::ChangedByHand {
@@ -436,8 +446,10 @@ impl Task {
         }
         self.leaving
             .retain(|leaving| !staying.contains(&leaving.backend.id));
+        let strategy_name = membership.strategy(config);
         let parts = Parts {
-            strategy_name: membership.strategy(config),
+            steered: self.own.steering.adopt(strategy_name, config, now),
+            strategy_name,
             sources: membership.statuses().into(),
             lapsed: self.lapsed(),
             trials: Box::default(),
@@ -490,6 +502,7 @@ impl Task {
     fn keep_house(&mut self, now: Instant) {
         self.watch_over();
         self.see_off(now);
+        self.steer();
         self.own.publisher.free_past();
     }
 
@@ -513,6 +526,29 @@ impl Task {
         }
         self.learned |= shown || !moved.is_empty();
         self.publish_learned();
+    }
+
+    /// Has the engine look, and what was set by hand end in its time.
+    fn steer(&mut self) {
+        let now = self.own.now();
+        if self
+            .own
+            .steering
+            .left(now)
+            .is_some_and(|left| left.is_zero())
+        {
+            let (name, ttl) = (None, None);
+            let order = Order::Strategy(Preference { name, ttl });
+            // No such order can be refused.
+            let _ = self.by_hand(&order, Kept::Nowhere);
+        }
+        let present = self.own.publisher.load();
+        let steered = self.own.steering.tick(&present, now, &self.own.events);
+        if let Some(steered) = steered {
+            let mut parts = present.parts();
+            parts.steered = steered;
+            self.publish(parts);
+        }
     }
 
     /// Lets go of removed backends: of each when its last request has ended, or has had its time.
@@ -557,6 +593,7 @@ impl Task {
         let members = present.members.iter();
         let handover = Handover {
             overlay,
+            strategy_for: self.own.steering.left(now).map(|left| left.as_secs_f64()),
             cursor: self.own.cursor.place(),
             learned: members
                 .map(|member| Learned::of(&member.live, now))
@@ -635,12 +672,19 @@ mod tests {
 
     fn start(config: Config) -> Running {
         let (listeners, feeds, _) = listen::open(&config, Inherited::default()).unwrap();
-        let (task, handle, published, events) = new(Setup {
+        let super::super::Started {
+            task,
+            handle,
+            published,
+            events,
+            ..
+        } = new(Setup {
             config,
             kept: Overlay::default(),
             handover: None,
             listeners,
             log: LogFile::open(None).unwrap().0,
+            stats: Arc::default(),
             epoch: std::time::Instant::now(),
         });
         tokio::spawn(task.run());
@@ -777,7 +821,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn strategy_set_by_hand_outlives_an_unrelated_reload() {
         let (handle, published) = started(&[1, 2]);
-        let random = Order::Strategy(strategy::Name::Random);
+        let random = Order::Strategy(strategy::Name::Random.into());
         handle.obey(random, Kept::Nowhere).await.unwrap().unwrap();
         reload(&handle, config(&[1])).await.unwrap();
         assert_eq!(published.load().strategy_name, strategy::Name::Random);
@@ -887,7 +931,7 @@ mod tests {
         let first = published.load().members[0].live.id.clone();
         let obey = async |order: Order| handle.obey(order, Kept::Nowhere).await.unwrap().unwrap();
         obey(Order::Remove(first)).await;
-        obey(Order::Strategy(strategy::Name::Random)).await;
+        obey(Order::Strategy(strategy::Name::Random.into())).await;
         let caught_up = Config {
             strategy: strategy::Name::Random,
             ..config(&[2])
@@ -1037,12 +1081,13 @@ mod tests {
         let mut config = config(&[1, 2, 3]);
         config.health = Some(crate::config::HealthConfig::default());
         let (listeners, _feeds, _) = listen::open(&config, Inherited::default()).unwrap();
-        let (_task, _handle, published, _) = new(Setup {
+        let super::super::Started { published, .. } = new(Setup {
             config,
             kept: Overlay::default(),
             handover: Some(serde_json::from_str(&written).unwrap()),
             listeners,
             log: LogFile::open(None).unwrap().0,
+            stats: Arc::default(),
             epoch: std::time::Instant::now(),
         });
         let next = published.load();

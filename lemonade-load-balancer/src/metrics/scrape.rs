@@ -40,7 +40,7 @@ pub(crate) fn scrape(sources: &Sources) -> String {
     text.family(names::STRATEGY, "gauge", "1 for the strategy that picks");
     text.sample(
         names::STRATEGY,
-        &[("strategy", snapshot.strategy_name.as_str())],
+        &[("strategy", snapshot.picks_by.as_str())],
         1,
     );
     text.family(names::BUILD, "gauge", "1, with the version as a label");

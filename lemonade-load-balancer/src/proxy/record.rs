@@ -30,6 +30,7 @@ impl Shard {
         upstream
             .stats()
             .record(Outcome::Answered(answer.status), took);
+        self.stats.first_byte.record(took);
         // An error is fast for the wrong reason, and so is "too busy".
         let now = self.since_epoch(answer.first_byte);
         if answer.status < 500 && answer.status != TOO_MANY {
@@ -236,7 +237,7 @@ impl Shard {
         let finish = Finish {
             id: &request.id,
             ended,
-            strategy: view.snapshot.strategy_name.as_str(),
+            strategy: view.snapshot.picks_by.as_str(),
             backends: names.iter().map(String::as_str).collect(),
             backend: place.and_then(|place| names.get(place)).map(String::as_str),
             attempts,

@@ -691,12 +691,18 @@ mod tests {
         let (log, _) = LogFile::open(None).unwrap();
         let access_log = log.writer();
         let epoch = Instant::now();
-        let (task, control, published, _) = control::new(control::Setup {
+        let control::Started {
+            task,
+            handle: control,
+            published,
+            ..
+        } = control::new(control::Setup {
             config,
             kept: config::Overlay::default(),
             handover: None,
             listeners,
             log,
+            stats: Arc::default(),
             epoch,
         });
         let mut snapshot = Snapshot::new(2, published.load().parts(), &Arc::<Cursor>::default());

@@ -6,7 +6,7 @@ use crate::config::{BackendConfig, Config, Source, Tier};
 use crate::guard::Guard;
 use crate::listen::Listening;
 use crate::outlier::Sign;
-use crate::snapshot::{Carried, Member, Members, Parts, Snapshot};
+use crate::snapshot::{Carried, Member, Members, Parts, Snapshot, Steered};
 use crate::stats::{Outcome, ShardStats};
 use crate::strategy::{Cursor, PickContext};
 use std::collections::VecDeque;
@@ -69,6 +69,7 @@ impl Process {
         let parts = Parts {
             config: config.clone(),
             strategy_name: setup.strategy,
+            steered: Steered::plainly(setup.strategy),
             listening: Listening {
                 proxy: config.listen,
                 admin: None,

@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use eligible::{Candidate, choose};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// One configured backend with its live state.
@@ -72,12 +73,32 @@ impl Members {
     }
 }
 
+/// Who picks, and what that rests on. Times are since the process began.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Steered {
+    pub(crate) by: strategy::Name,
+    pub(crate) switched: Option<Duration>,
+    pub(crate) until: Option<Duration>,
+}
+
+impl Steered {
+    /// Who was asked for picks.
+    pub(crate) fn plainly(by: strategy::Name) -> Self {
+        Steered {
+            by,
+            switched: None,
+            until: None,
+        }
+    }
+}
+
 /// What a snapshot is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) members: Members,
     pub(crate) strategy_name: strategy::Name,
+    pub(crate) steered: Steered,
     pub(crate) listening: Listening,
     pub(crate) sources: Arc<[SourceStatus]>,
     pub(crate) lapsed: Arc<[Arc<Backend>]>,
@@ -117,11 +138,17 @@ pub struct Snapshot {
     pub trials: Box<[Arc<Backend>]>,
     /// Picks from `pool`.
     pub strategy: Arc<dyn Strategy>,
-    /// Its name; it may differ from the configuration's, when it was changed by hand.
+    /// What was asked for; it may differ from the configuration's, when it was changed by hand.
     pub strategy_name: strategy::Name,
     /// What sticky cookies say, if there are any.
     pub(crate) stickiness: Option<Stickiness>,
     carried: Carried,
+    /// Whose algorithm that is; another than was asked for only under `adaptive`.
+    pub picks_by: strategy::Name,
+    /// When the engine last switched, or somebody by hand; since the process began.
+    pub switched: Option<Duration>,
+    /// Until when what was set by hand holds, if that has an end; since the process began.
+    pub override_until: Option<Duration>,
     /// Where each backend is in `members`.
     places: Arc<HashMap<BackendId, usize>>,
 }
@@ -134,7 +161,7 @@ impl Snapshot {
         let choice = choose(&candidates, parts.config.panic_threshold);
         let chosen = choice.places.iter().map(|place| &members.list[*place]);
         let pool = Pool::new(chosen.map(|member| (member.live.clone(), member.config.weight)));
-        let (name, options) = (parts.strategy_name, parts.config.affinity.options);
+        let (name, options) = (parts.steered.by, parts.config.affinity.options);
         let built = parts.carried.built;
         let built = built
             .filter(|built| built.serves(name, &pool, &options))
@@ -155,7 +182,10 @@ impl Snapshot {
             stickiness,
             pool,
             strategy: built.strategy.clone(),
-            strategy_name: name,
+            strategy_name: parts.strategy_name,
+            picks_by: name,
+            switched: parts.steered.switched,
+            override_until: parts.steered.until,
             carried: Carried {
                 key,
                 built: Some(built),
@@ -172,6 +202,11 @@ impl Snapshot {
                 places: self.places.clone(),
             },
             strategy_name: self.strategy_name,
+            steered: Steered {
+                by: self.picks_by,
+                switched: self.switched,
+                until: self.override_until,
+            },
             listening: self.listening,
             sources: self.sources.clone(),
             lapsed: self.lapsed.clone(),

@@ -1,5 +1,6 @@
 //! What the shards count: plain memory that only its shard writes, summed when somebody asks.
 
+pub mod histogram;
 pub mod names;
 mod requests;
 

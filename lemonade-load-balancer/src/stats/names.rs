@@ -58,6 +58,10 @@ pub const STICKY_IGNORED: &str = "lemonade_sticky_cookies_ignored_total";
 pub const STICKY_MOVED: &str = "lemonade_sticky_moves_total";
 /// 1 while backends are picked that are not usable.
 pub const PANIC: &str = "lemonade_panic_mode";
+/// Switches of the strategy by the engine.
+pub const DECISIONS: &str = "lemonade_decisions_total";
+/// Switches that it did not make, by reason.
+pub const DECISIONS_SUPPRESSED: &str = "lemonade_decisions_suppressed_total";
 /// 1 for the strategy that picks.
 pub const STRATEGY: &str = "lemonade_strategy_info";
 /// 1, with the version as a label.

@@ -1,5 +1,6 @@
 //! What one shard has counted of requests and connections as a whole.
 
+use super::histogram::Histogram;
 use super::{BUCKETS, add, bucket};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(crate) struct RequestStats {
     pub(crate) duration: [AtomicU64; BUCKETS.len() + 1],
     /// Nanoseconds.
     pub(crate) duration_sum: AtomicU64,
+    /// Answers by time to first byte, in slots fine enough for percentiles.
+    pub(crate) first_byte: Histogram,
     /// By status class: 4xx and 5xx only occur.
     pub(crate) refused: [AtomicU64; 5],
     /// Requests that no backend had room for.

@@ -20,8 +20,14 @@ async fn strategy_is_changed_while_requests_run() {
         let order = format!("{{\"name\": \"{}\"}}", name.as_str());
         let answer = balancer.admin("PUT /api/v1/strategy", &order).await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(json(&answer)["name"], name.as_str());
-        let info = format!("lemonade_strategy_info{{strategy=\"{}\"}}", name.as_str());
+        let status = json(&answer);
+        assert_eq!(status["name"], name.as_str());
+        let picks = match name {
+            Name::Adaptive => "least_delay",
+            other => other.as_str(),
+        };
+        assert_eq!(status["picks"], picks);
+        let info = format!("lemonade_strategy_info{{strategy=\"{picks}\"}}");
         assert_eq!(balancer.metric(&info).await, 1.0);
         for _ in 0..4 {
             assert_eq!(client.get("/").await.status(), 200, "{}", name.as_str());

@@ -11,6 +11,7 @@ mod balancer;
 mod bodies;
 mod connections;
 mod drain;
+mod engine;
 mod equivalence;
 mod forwarding;
 mod framing;

@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 pub(crate) mod check;
 pub(crate) mod db;
+pub(crate) mod decisions;
 pub(crate) mod demo;
 pub(crate) mod load_balancer;
 pub(crate) mod process;

@@ -30,7 +30,12 @@ fn show(status: &Value) -> String {
     if let Some(file) = status["config_file"].as_str() {
         line("config", file.to_owned());
     }
-    line("strategy", cell(&status["strategy"]));
+    let (strategy, picks) = (cell(&status["strategy"]), cell(&status["picks"]));
+    let strategy = match strategy == picks {
+        true => strategy,
+        false => format!("{strategy}: {picks} picks"),
+    };
+    line("strategy", strategy);
     line("connections", cell(&status["connections"]));
     let eligible = &status["backends_eligible"];
     line(

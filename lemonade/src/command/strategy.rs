@@ -12,10 +12,10 @@ pub(crate) fn run(options: cli::Strategy) -> Result<(), Failure> {
     match options.action {
         None => get(&options.reach),
         Some(StrategyAction::Get { reach }) => get(&reach),
-        Some(StrategyAction::Set { name, change }) => {
+        Some(StrategyAction::Set { name, ttl, change }) => {
             let Change { persist, reach } = change;
             let path = format!("/strategy{}", persisting(persist));
-            let body = Body::json(&json!({ "name": name }));
+            let body = Body::json(&json!({ "name": name, "ttl": ttl }));
             ask(&reach, Method::PUT, &path, body, show)
         }
     }
@@ -27,8 +27,23 @@ fn get(reach: &Reach) -> Result<(), Failure> {
 
 fn show(strategy: &Value) -> String {
     let (name, configured) = (cell(&strategy["name"]), cell(&strategy["configured"]));
-    match name == configured {
-        true => format!("{name}\n"),
-        false => format!("{name} (set by hand; the configuration says {configured})\n"),
+    let picks = cell(&strategy["picks"]);
+    let mut text = name.clone();
+    if picks != name {
+        text += &format!(": {picks} picks");
     }
+    if let Some(left) = strategy["cooldown_left_seconds"]
+        .as_f64()
+        .filter(|left| *left > 0.0)
+    {
+        text += &format!("; no other for {left:.0}s");
+    }
+    if name != configured {
+        let hold = match strategy["override_left_seconds"].as_f64() {
+            Some(left) => format!(" for {left:.0}s more"),
+            None => String::new(),
+        };
+        text += &format!(" (set by hand{hold}; the configuration says {configured})");
+    }
+    text + "\n"
 }

@@ -70,6 +70,13 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Option<Value>, u16)
             Some(json!({ "name": "weighted" })),
             200,
         ),
+        (
+            "get",
+            "/api/v1/decisions",
+            "/api/v1/decisions?limit=3",
+            None,
+            200,
+        ),
         ("get", "/api/v1/config", "/api/v1/config", None, 200),
         (
             "post",

@@ -3,6 +3,7 @@
 
 mod backends;
 mod config;
+mod decisions;
 mod events;
 mod process;
 mod status;
@@ -51,6 +52,7 @@ pub(super) fn routes() -> Router<Admin> {
             .routes(routes!(backends::enable))
             .routes(routes!(backends::weight))
             .routes(routes!(strategy::present, strategy::set))
+            .routes(routes!(decisions::list))
             .routes(routes!(config::present))
             .routes(routes!(config::check))
             .routes(routes!(config::reload))

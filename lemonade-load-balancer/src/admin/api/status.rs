@@ -32,8 +32,10 @@ pub(super) struct Status {
     /// The file that is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     config_file: Option<String>,
-    /// What picks.
+    /// What was asked for, by the configuration or by hand.
     strategy: &'static str,
+    /// Who picks; another than `strategy` only under `adaptive`.
+    picks: &'static str,
     /// Client connections open.
     connections: u32,
     /// Backends that some source names.
@@ -68,6 +70,7 @@ pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
         admin: snapshot.listening.admin,
         config_file: file.map(|file| file.display().to_string()),
         strategy: snapshot.strategy_name.as_str(),
+        picks: snapshot.picks_by.as_str(),
         connections: admin.connections.load(Relaxed),
         backends: snapshot.members.len(),
         backends_eligible: snapshot.pool.len(),

@@ -4,6 +4,7 @@
 
 mod affinity;
 mod discovery;
+mod engine;
 mod health;
 mod reliability;
 
@@ -107,7 +108,6 @@ impl Check<'_> {
     }
 
     fn config(&mut self, raw: Raw) -> Config {
-        self.warn_of_planned(&raw);
         let mut config = Config::default();
         if let Some((path, listen)) = either(
             raw.listen,
@@ -130,6 +130,7 @@ impl Check<'_> {
         config.timeouts = self.timeouts(&raw.timeouts);
         self.limits(raw.limits, raw.proxy.max_connections, &mut config);
         config.outlier = self.outlier(raw.outlier);
+        config.engine = self.engine(raw.engine);
         config.slow_start = self.slow_start(raw.slow_start, config.slow_start);
         config.panic_threshold = Self::panic_threshold(raw.panic_threshold, config.panic_threshold);
         config.retries = self.retries(raw.retries);
@@ -151,13 +152,6 @@ impl Check<'_> {
         config.access_log = access_log(raw.access_log);
         self.runtime(&raw.runtime, &mut config);
         config
-    }
-
-    fn warn_of_planned(&mut self, raw: &Raw) {
-        if raw.engine.is_some() {
-            self.warnings
-                .push("`engine` has no effect in this release".to_owned());
-        }
     }
 
     pub(super) fn listen(&mut self, path: &str, listen: &ListenAddress) -> Option<SocketAddr> {
@@ -552,6 +546,7 @@ fn parse_network(text: &str) -> Option<Network> {
 mod tests {
     use super::*;
     use crate::config::{HealthConfig, Probe};
+    use crate::decision::Mode;
     use crate::strategy::Name;
     use std::io::Write;
 
@@ -744,10 +739,60 @@ mod tests {
     }
 
     #[test]
-    fn planned_blocks_are_accepted_with_a_warning() {
-        let text = "backends: [\"127.0.0.1:2\"]\nengine: {cooldown: 60s}\n";
-        let loaded = load_text(".yaml", text, &[]).unwrap();
-        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    fn engine_is_written_short_or_in_full() {
+        let engine = |text: &str| {
+            let text = format!("backends: [\"127.0.0.1:2\"]\nengine: {text}\n");
+            good(&text).engine
+        };
+        assert_eq!(engine("on"), crate::config::EngineConfig::default());
+        assert_eq!(engine("off").settings.mode, Mode::Off);
+        assert_eq!(engine("advise").settings.mode, Mode::Advise);
+        let full = engine(
+            "{mode: advise, cooldown: 1s, candidates: random, rules: [{when: p99 > 1s, use: round_robin}]}",
+        );
+        assert_eq!(full.settings.mode, Mode::Advise);
+        assert_eq!(full.settings.candidates, [Name::Random]);
+        assert_eq!(full.settings.rules[0].name, "rule_0");
+    }
+
+    #[test]
+    fn engine_that_could_not_work_is_refused() {
+        for (engine, expected) in [
+            ("fast", "`on`, `advise`, `off` or a table"),
+            ("{cooldown: 10ms}", "engine.cooldown: expected 1s to 24h"),
+            (
+                "{candidates: [adaptive]}",
+                "engine.candidates[0]: `adaptive` chooses",
+            ),
+            ("{candidates: [random, random]}", "named twice"),
+            (
+                "{rules: [{when: p99 > 1s}]}",
+                "engine.rules[0]: expected `when` and `use`",
+            ),
+            (
+                "{rules: [{when: p98 > 1s, use: random}]}",
+                "engine.rules[0].when: column 1: unknown metric `p98` (did you mean",
+            ),
+            (
+                "{rules: [{name: calm, when: p99 > 1s, use: random}]}",
+                "a rule of the engine's own",
+            ),
+            (
+                "{rules: [{when: external.age > 1, use: random}]}",
+                "no source in `engine.prometheus` is called `age`",
+            ),
+            (
+                "{prometheus: [{name: age}]}",
+                "expected `name`, `url` and `query`",
+            ),
+            (
+                "{prometheus: [{name: age, url: \"https://a:1\", query: up}]}",
+                "engine.prometheus[0].url: expected a URL that begins with `http://`",
+            ),
+        ] {
+            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nengine: {engine}\n"));
+            assert!(found.contains(expected), "{engine}: {found}");
+        }
     }
 
     #[test]

@@ -1,0 +1,42 @@
+//! What the engine decided, and why.
+
+use super::super::Admin;
+use super::super::problem::Problem;
+use crate::decision::Decision;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    /// The most that are wanted; 256 are kept.
+    limit: Option<usize>,
+}
+
+/// Decisions of the engine.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Decisions {
+    /// The newest first.
+    decisions: Vec<Decision>,
+}
+
+/// What the engine decided since the process began: every switch, and every change of mind about one that was not made.
+#[utoipa::path(
+    get,
+    path = "/decisions",
+    params(Limit),
+    responses((status = 200, body = Decisions), (status = 400, body = Problem))
+)]
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    limit: Result<Query<Limit>, QueryRejection>,
+) -> Result<Json<Decisions>, Problem> {
+    let Query(Limit { limit }) = limit?;
+    let decisions = admin.decisions.newest(limit.unwrap_or(usize::MAX));
+    Ok(Json(Decisions { decisions }))
+}
