@@ -11,12 +11,13 @@ pub(crate) use stickiness::Stickiness;
 
 use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Key, Source};
+use crate::decision::BackendSample;
 use crate::listen::Listening;
 use crate::seal::MadeKey;
 use crate::strategy::{self, Built, Cursor, Pool, Strategy};
 use arc_swap::ArcSwap;
 use eligible::{Candidate, choose};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -224,6 +225,17 @@ impl Snapshot {
     pub(crate) fn key(&self) -> Option<&Key> {
         let wanted = self.strategy_name.wants_key();
         wanted.then_some(&self.config.affinity.key)
+    }
+
+    /// What each member's counters say now, for the engine.
+    pub(crate) fn samples(&self, now: Duration) -> Vec<BackendSample> {
+        let pool = self.pool.backends().iter();
+        let pool: HashSet<*const Backend> = pool.map(Arc::as_ptr).collect();
+        let sample = |member: &Member| {
+            let eligible = pool.contains(&Arc::as_ptr(&member.live));
+            BackendSample::of(&member.live, member.config.weight, eligible, now)
+        };
+        self.members.iter().map(sample).collect()
     }
 
     /// How many backends are usable.
