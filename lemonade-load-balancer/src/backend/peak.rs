@@ -110,14 +110,18 @@ mod tests {
         }
         is_near(&peak, NOW, 0.500);
         peak.record(ms(10), NOW + FORGETTING);
-        is_near(&peak, NOW + FORGETTING, 0.500 / 2.718 + 0.010 * 0.632);
+        is_near(
+            &peak,
+            NOW + FORGETTING,
+            0.500 / std::f32::consts::E + 0.010 * 0.632,
+        );
     }
 
     #[test]
     fn nobody_asking_is_forgiveness_too() {
         let peak = Peak::default();
         peak.record(ms(500), NOW);
-        is_near(&peak, NOW + FORGETTING, 0.500 / 2.718);
+        is_near(&peak, NOW + FORGETTING, 0.500 / std::f32::consts::E);
         assert_eq!(peak.seconds(NOW + 200 * FORGETTING), None);
     }
 

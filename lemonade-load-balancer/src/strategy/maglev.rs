@@ -145,7 +145,7 @@ fn size(backends: usize) -> u64 {
     let is_prime = |number: &u64| {
         (2..)
             .take_while(|it| it * it <= *number)
-            .all(|it| number % it != 0)
+            .all(|it| !number.is_multiple_of(it))
     };
     // There is one below twice any number (Chebyshev 1852).
     (least + 1..2 * least).find(is_prime).unwrap_or(PLACES)

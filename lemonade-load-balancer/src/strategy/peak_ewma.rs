@@ -106,7 +106,9 @@ mod tests {
                     break;
                 }
                 flying.pop();
-                guards.remove(&token).map(|finish: Flight| finish.end(end));
+                if let Some(flight) = guards.remove(&token) {
+                    Flight::end(flight, end);
+                }
             }
             let now = Duration::from_micros(micros as u64);
             let picked = PeakEwma.pick(

@@ -92,7 +92,7 @@ fn section(page: &mut String, number: usize, comparison: &Comparison) {
             2 => backends(page, comparison),
             _ => {}
         }
-        let _ = write!(page, "{svg}</figure>\n");
+        let _ = writeln!(page, "{svg}</figure>");
     }
     page.push_str("</section>\n");
 }

@@ -53,7 +53,7 @@ struct InTurn {
     alive: Vec<usize>,
     count: usize,
     in_flight: i64,
-    most_in_flight: i64,
+    failed: u64,
 }
 
 impl Picker for &mut InTurn {
@@ -64,12 +64,12 @@ impl Picker for &mut InTurn {
     fn pick(&mut self, _: usize, _: Duration) -> usize {
         self.count += 1;
         self.in_flight += 1;
-        self.most_in_flight = self.most_in_flight.max(self.in_flight);
         self.alive[self.count % self.alive.len()]
     }
 
-    fn done(&mut self, _: usize, _: usize, _: Duration, _: Duration, _: bool) {
+    fn done(&mut self, _: usize, _: usize, _: Duration, _: Duration, ok: bool) {
         self.in_flight -= 1;
+        self.failed += u64::from(!ok);
     }
 }
 
@@ -153,6 +153,11 @@ fn ideal_shares_by_speed_and_keeps_equals_even() {
     for (share, fair) in run.shares.iter().zip([1.0, 2.0, 4.0]) {
         assert_near("share", *share as f64 / all as f64, fair / 7.0, 0.12);
     }
+    // With little to do everything goes to the fastest.
+    let run =
+        ideal("arrivals: { load: 10% }\nbackends: [{ speed: 1 }, { speed: 2 }, { speed: 4 }]");
+    let all: u64 = run.shares.iter().sum();
+    assert!(run.shares[2] * 10 > all * 8, "{:?}", run.shares);
     let run = ideal("arrivals: { load: 5% }\nbackends: [{ count: 4 }]");
     let (least, most) = (run.shares.iter().min(), run.shares.iter().max());
     assert!(most.unwrap() - least.unwrap() < 40, "{:?}", run.shares);
@@ -267,6 +272,7 @@ fn health_checks_see_crashed_and_hanging_backends_only() {
             .sum();
         assert_eq!(late == 0, seen, "{fault}: {late}");
         assert_eq!(picker.in_flight, 0, "{fault}: every pick has its end");
+        assert_eq!(picker.failed, run.counts.errors(), "{fault}");
     }
 }
 
