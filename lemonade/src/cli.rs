@@ -329,7 +329,14 @@ pub(crate) struct Simulate {
     /// An access log in JSON lines: what if its requests had met other strategies?
     #[arg(long, value_name = "FILE", group = "what")]
     pub(crate) log: Option<PathBuf>,
-    /// Who is compared, separated by commas; `ideal` is the all-knowing bound [default: it, and all that need no key]
+    /// Be driven by another program, line by line, in its time (docs/simulation.md)
+    #[arg(long, group = "what", conflicts_with_all = ["html", "json", "seed"])]
+    pub(crate) stdio: bool,
+    /// With --stdio: the replicas are shards of one process and share what those share
+    #[arg(long, requires = "stdio")]
+    pub(crate) shared: bool,
+    /// Who is compared, separated by commas; `ideal` is the all-knowing bound [default: it, and all that need no key]. With
+    /// --stdio, the one who picks [default: the configuration's]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) strategy: Vec<String>,
     /// Where all randomness begins [default: the scenario's, else 1]
@@ -369,6 +376,7 @@ mod tests {
             "lemonade check config/load-balancer.yaml --diff",
             "lemonade check --schema",
             "lemonade reload",
+            "lemonade simulate --stdio --strategy adaptive --config x.yaml --shared",
             "lemonade status --json",
             "lemonade backends",
             "lemonade backends list --admin 127.0.0.1:1",
