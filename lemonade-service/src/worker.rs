@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::answer::{Answer, faulty, not_allowed, problem, reply};
@@ -194,10 +194,7 @@ impl Worker {
         let delay = overrides
             .delay
             .unwrap_or_else(|| chaos.delay.draw(chaos.jitter, &mut rng));
-        if !delay.is_zero() {
-            sleep(delay).await;
-        }
-        drop(slot);
+        slot.work(delay).await;
         let content = Done {
             worker: &self.0.name,
             framework: self.0.framework.name(),
