@@ -262,6 +262,9 @@ pub(crate) struct Worker {
     /// How much more or less than the delay
     #[arg(long, value_name = "TIME")]
     pub(crate) jitter: Option<String>,
+    /// What every delay is divided by, those that requests ask for too [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) speed: Option<String>,
     /// The share of /work that is answered with an error, such as 5%
     #[arg(long, value_name = "SHARE")]
     pub(crate) error_rate: Option<String>,

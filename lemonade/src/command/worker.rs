@@ -27,6 +27,7 @@ fn worker_options(flags: cli::Worker) -> WorkerOptions {
         name: flags.name,
         delay: flags.delay,
         jitter: flags.jitter,
+        speed: flags.speed,
         error_rate: flags.error_rate,
         capacity: flags.capacity,
         drain_timeout: flags.drain_timeout,
