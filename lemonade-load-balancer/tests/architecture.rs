@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 9] = [
 const EMPTY_NAMES: [&str; 6] = ["utils", "common", "helpers", "models", "manager", "prelude"];
 
 /// Which of our crates each may depend on.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("lemonade-test", &[]),
     ("lemonade-config", &[]),
     ("lemonade-observability", &[]),
@@ -47,6 +47,10 @@ const CRATES: [(&str, &[&str]); 6] = [
         &["lemonade-config", "lemonade-observability"],
     ),
     ("lemonade-worker-tokio", &["lemonade-service"]),
+    (
+        "lemonade-simulation",
+        &["lemonade-config", "lemonade-load-balancer"],
+    ),
 ];
 
 fn workspace() -> PathBuf {
