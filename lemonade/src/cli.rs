@@ -242,6 +242,9 @@ pub(crate) struct LoadBalancer {
     /// Where the admin API and /metrics listen, or `off`
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
+    /// Stop when standard input ends: for a parent that may die without saying so
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
 }
 
 /// Every flag is also a variable (`LEMONADE_WORKER_DELAY`) and a key of the file; the flag wins, then the variable.

@@ -12,6 +12,7 @@ pub(crate) mod status;
 pub(crate) mod strategy;
 pub(crate) mod worker;
 
+mod child;
 mod text;
 
 use crate::cli::Reach;
