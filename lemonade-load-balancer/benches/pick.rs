@@ -37,6 +37,7 @@ fn alone(criterion: &mut Criterion) {
                     let mut context = PickContext {
                         now: Duration::from_secs(1),
                         rng: &mut rng,
+                        key: None,
                     };
                     let picked = strategy.pick(&pool, &mut context);
                     drop(black_box(pool.backends()[picked].begin()));
@@ -56,6 +57,7 @@ fn contended(criterion: &mut Criterion) {
             let mut context = PickContext {
                 now: Duration::from_secs(1),
                 rng,
+                key: None,
             };
             let picked = strategy.pick(&pool, &mut context);
             drop(black_box(pool.backends()[picked].begin()));

@@ -27,6 +27,7 @@ pub mod discovery;
 pub mod drain;
 pub mod listen;
 pub mod outlier;
+pub mod simulated;
 pub mod snapshot;
 pub mod stats;
 pub mod strategy;
@@ -36,6 +37,7 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod guard;
 mod health;
 mod http1;
 mod log_file;

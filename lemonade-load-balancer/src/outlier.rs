@@ -51,6 +51,15 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// So many failures in a row may be cause for an ejection. Told again after twice as many: what did not lead to one may now,
+    /// but thousands a second need not say so.
+    pub fn tells(&self, in_a_row: u32) -> bool {
+        let due = in_a_row.is_multiple_of(self.consecutive);
+        due && (in_a_row / self.consecutive).is_power_of_two()
+    }
+}
+
 /// One backend's totals since it was first met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

@@ -20,7 +20,14 @@ fn pick_allocates_nothing_under_any_strategy() {
             let counted = allocation_counter::measure(|| {
                 for step in 0..100 {
                     let now = Duration::from_millis(step);
-                    let picked = strategy.pick(&pool, &mut PickContext { now, rng: &mut rng });
+                    let picked = strategy.pick(
+                        &pool,
+                        &mut PickContext {
+                            now,
+                            rng: &mut rng,
+                            key: None,
+                        },
+                    );
                     let _in_flight = pool.backends()[picked].begin();
                 }
             });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["app"],
     &[
         "admin",
@@ -17,7 +17,8 @@ const LAYERS: [&[&str]; 9] = [
         "metrics",
         "proxy",
     ],
-    &["control"],
+    &["control", "simulated"],
+    &["guard"],
     &["snapshot"],
     &["listen"],
     &["config"],

@@ -9,7 +9,6 @@ mod events;
 mod handover;
 mod membership;
 mod operator;
-mod standings;
 mod task;
 
 pub use events::{Event, Events, What};
@@ -21,6 +20,7 @@ pub(crate) use task::Task;
 pub use crate::backend::Verdict;
 use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
+use crate::guard::Guard;
 use crate::listen::{ListenError, Listeners, Role};
 use crate::log_file::LogFile;
 use crate::snapshot::{self, Members, Parts, Published, Snapshot};
@@ -28,7 +28,6 @@ use crate::stats::names;
 use crate::strategy::Cursor;
 use dashmap::DashMap;
 use membership::Membership;
-use standings::Standings;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -304,11 +303,11 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     }
     let listening = setup.listeners.listening();
     let holding = membership.holding(&config, listening.proxy);
-    let mut standings = Standings::default();
+    let mut guard = Guard::default();
     let now = setup.epoch.elapsed();
-    let members = task::members(&registry, &mut standings, &config, holding, now);
+    let members = task::members(&registry, &mut guard, &config, holding, now);
     registry.retain(|id, _| members.iter().any(|member| member.live.id == *id));
-    standings.limit(&members, &config, now);
+    guard.limit(&members, &config, now);
     let parts = Parts {
         members: Members::new(members),
         strategy_name: membership.strategy(&config),
@@ -322,7 +321,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     let events = Events::new();
     let task = Task::new(task::Owned {
         registry,
-        standings,
+        guard,
         membership,
         publisher,
         events: events.clone(),

@@ -3,10 +3,10 @@
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::Membership;
-use super::standings::Standings;
 use super::{Command, Estate, Kept, Met, Order, OrderError, QUEUE, Refused, Registry};
 use crate::backend::{Backend, BackendId, Move, State};
 use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
+use crate::guard::Guard;
 use crate::listen::{Listeners, Prepared};
 use crate::log_file::{LogFile, Target};
 use crate::outlier::Sign;
@@ -31,7 +31,7 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) registry: Registry,
-    pub(super) standings: Standings,
+    pub(super) guard: Guard,
     pub(super) membership: Membership,
     pub(super) publisher: Publisher,
     pub(super) events: Events,
@@ -74,7 +74,7 @@ pub(crate) struct Task {
 /// The backends with their live state, new ones in the state they begin in.
 pub(super) fn members(
     registry: &Registry,
-    standings: &mut Standings,
+    guard: &mut Guard,
     config: &Config,
     holding: Vec<BackendConfig>,
     now: Duration,
@@ -84,7 +84,7 @@ pub(super) fn members(
             .entry(backend.id.clone())
             .or_insert_with(|| Backend::new(backend.id.clone(), config.runtime.shards))
             .clone();
-        standings.adopt(&live, backend.drained, config, now);
+        guard.adopt(&live, backend.drained, config, now);
         Member {
             config: backend,
             live,
@@ -195,7 +195,7 @@ impl Task {
         let present = self.own.publisher.load();
         let was_distrusted = backend.is_distrusted();
         let now = self.own.now();
-        let moved = self.own.standings.apply(id, what, &present.config, now);
+        let moved = self.own.guard.apply(id, what, &present.config, now);
         if let Some((from, to)) = moved {
             self.announce(&backend, from, to, cause);
         }
@@ -238,7 +238,7 @@ impl Task {
         let Some(rules) = &config.outlier else {
             return;
         };
-        if self.own.standings.may_eject(id, &sign, rules) {
+        if self.own.guard.may_eject(id, &sign, rules) {
             self.happened(id, Move::Failing, &sign.to_string());
         }
     }
@@ -418,10 +418,10 @@ impl Task {
             None => present.listening,
         };
         let now = self.own.now();
-        let standings = &mut self.own.standings;
-        let members = members(&self.own.registry, standings, config, holding, now);
-        standings.retain(&members);
-        standings.limit(&members, config, now);
+        let guard = &mut self.own.guard;
+        let members = members(&self.own.registry, guard, config, holding, now);
+        guard.retain(&members);
+        guard.limit(&members, config, now);
         let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
         let until = Instant::now() + config.runtime.drain_timeout;
         for gone in present.members.iter() {
@@ -451,7 +451,7 @@ impl Task {
     fn publish(&mut self, mut parts: Parts) {
         let present = self.own.publisher.load();
         let now = self.own.now();
-        parts.trials = self.own.standings.trials(parts.members.list(), now);
+        parts.trials = self.own.guard.trials(parts.members.list(), now);
         let snapshot = Snapshot::new(present.generation + 1, parts, &self.own.cursor);
         let (panic, was) = (snapshot.panic, present.panic);
         let (usable, all) = (snapshot.usable(), snapshot.members.len());
@@ -498,14 +498,14 @@ impl Task {
         let present = self.own.publisher.load();
         let config = &present.config;
         if let Some(rules) = &config.outlier {
-            for (backend, sign) in self.own.standings.look(rules, now) {
+            for (backend, sign) in self.own.guard.look(rules, now) {
                 self.suspect(&backend.id, sign);
             }
         }
         if config.limits.max_in_flight == MaxInFlight::Adaptive {
-            self.own.standings.limit(&present.members, config, now);
+            self.own.guard.limit(&present.members, config, now);
         }
-        let (moved, shown) = self.own.standings.pass_time(config, now);
+        let (moved, shown) = self.own.guard.pass_time(config, now);
         for moved in &moved {
             self.announce(&moved.backend, moved.from, moved.to, &moved.cause);
         }

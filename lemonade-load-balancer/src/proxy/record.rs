@@ -74,11 +74,7 @@ impl Shard {
             return self.report_trial(backend, taken, failed);
         }
         let rules = &view.snapshot.config.outlier;
-        // Again after twice as many: what did not lead to an ejection may now, but thousands a second need not say so.
-        let tells = |consecutive: u32| {
-            in_a_row.is_multiple_of(consecutive) && (in_a_row / consecutive).is_power_of_two()
-        };
-        if rules.is_some_and(|rules| tells(rules.consecutive)) {
+        if rules.is_some_and(|rules| rules.tells(in_a_row)) {
             self.shared.control.met(backend, Met::Failures(in_a_row));
         }
     }

@@ -529,6 +529,7 @@ impl Shard {
         let mut context = PickContext {
             now: self.since_epoch(now),
             rng: &mut rng,
+            key: None,
         };
         view.snapshot
             .strategy

@@ -159,7 +159,12 @@ impl Snapshot {
 
     /// The backend of this identity, if a source names it.
     pub fn member(&self, id: &BackendId) -> Option<&Member> {
-        self.places.get(id).map(|place| &self.members[*place])
+        self.place_of(id).map(|place| &self.members[place])
+    }
+
+    /// Where in `members` the backend of this identity is.
+    pub(crate) fn place_of(&self, id: &BackendId) -> Option<usize> {
+        self.places.get(id).copied()
     }
 
     /// The name of a backend; its address if no source names it any more.

@@ -52,6 +52,7 @@ mod tests {
         let mut context = PickContext {
             now: std::time::Duration::ZERO,
             rng: &mut rng,
+            key: None,
         };
         LeastConnections::new(Arc::default()).pick(pool, &mut context)
     }

@@ -93,6 +93,8 @@ pub struct PickContext<'c> {
     pub now: Duration,
     /// The shard's own generator, seeded apart from the others so that shards do not walk in step.
     pub rng: &'c mut fastrand::Rng,
+    /// What the request is recognised by, hashed, where the strategy goes by that.
+    pub key: Option<u64>,
 }
 
 /// One algorithm.
@@ -294,7 +296,14 @@ pub(crate) mod tests {
         let mut flying = std::collections::VecDeque::<InFlight>::new();
         for step in 0..count {
             let now = Duration::from_micros(step as u64 * 100);
-            let picked = strategy.pick(pool, &mut PickContext { now, rng: &mut rng });
+            let picked = strategy.pick(
+                pool,
+                &mut PickContext {
+                    now,
+                    rng: &mut rng,
+                    key: None,
+                },
+            );
             shares[picked] += 1;
             flying.push_back(pool.backends()[picked].begin());
             if flying.len() > in_flight {
@@ -344,7 +353,7 @@ pub(crate) mod tests {
                 let count = 1000 * size;
                 for step in 0..count {
                     let now = Duration::from_millis(step as u64);
-                    let picked = strategy.pick(&pool, &mut PickContext { now, rng: &mut rng });
+                    let picked = strategy.pick(&pool, &mut PickContext { now, rng: &mut rng, key: None });
                     shares[picked] += 1;
                     let took = Duration::from_secs_f64(-0.01 * (1.0 - rng.f64()).ln());
                     pool.backends()[picked].load.latency.record(took, now);

@@ -40,6 +40,7 @@ mod tests {
             let mut context = PickContext {
                 now: std::time::Duration::ZERO,
                 rng: &mut rng,
+                key: None,
             };
             assert_ne!(PowerOfTwo.pick(&pool, &mut context), 1);
         }

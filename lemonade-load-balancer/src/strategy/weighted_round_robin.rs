@@ -111,6 +111,7 @@ mod tests {
         let mut context = PickContext {
             now: std::time::Duration::ZERO,
             rng: &mut rng,
+            key: None,
         };
         (0..count)
             .map(|_| char::from(b'a' + strategy.pick(&pool, &mut context) as u8))

@@ -151,7 +151,8 @@ impl Balancer {
         };
         let all = snapshot.members.iter().filter(primary).count();
         let usable = usable.count();
-        usable >= all && (usable == picked.len() || usable == 0 || snapshot.panic.is_some())
+        let nobody = !self.states().iter().any(|state| state.is_usable());
+        usable >= all && (usable == picked.len() || nobody || snapshot.panic.is_some())
     }
 
     /// Waits until the backends are in these states.

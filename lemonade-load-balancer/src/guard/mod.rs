@@ -1,7 +1,8 @@
-//! What the control task knows of each backend between two decisions: its standing, and what requests meet there.
+//! The guard under every strategy: who is fit to be picked, decided within a few requests. It keeps what is known of each
+//! backend between two decisions: its standing, and what requests meet there.
 //!
 //! The pure parts decide ([`Standing`], [`Watch`], [`Gradient`]); this keeps one of each for every backend, and writes what
-//! follows into the live state.
+//! follows into the live state. Time is an argument: the control task drives it in real time, a simulation in its own.
 
 use crate::backend::{Backend, BackendId, Move, Standing, State, Terms, UNLIMITED, Verdict};
 use crate::concurrency::{Gradient, Measured};
@@ -32,16 +33,16 @@ struct Entry {
 
 /// A backend that went from one state to another.
 #[derive(Debug)]
-pub(super) struct Moved {
-    pub(super) backend: Arc<Backend>,
-    pub(super) from: State,
-    pub(super) to: State,
-    pub(super) cause: String,
+pub(crate) struct Moved {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) cause: String,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Standings(HashMap<BackendId, Entry>);
+pub(crate) struct Guard(HashMap<BackendId, Entry>);
 
 /// What the configuration says of ejections and returns. Backends that cannot be reached are ejected even where outlier
 /// detection is off: that is no matter of opinion.
@@ -55,9 +56,9 @@ fn terms(config: &Config) -> Terms {
     }
 }
 
-impl Standings {
+impl Guard {
     /// Begins with a backend, or has it go on under what the configuration says of it now.
-    pub(super) fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         backend: &Arc<Backend>,
         drained: bool,
@@ -81,14 +82,14 @@ impl Standings {
     }
 
     /// Forgets what nobody names any more.
-    pub(super) fn retain(&mut self, members: &[Member]) {
+    pub(crate) fn retain(&mut self, members: &[Member]) {
         let staying: HashMap<&BackendId, ()> =
             members.iter().map(|member| (&member.live.id, ())).collect();
         self.0.retain(|id, _| staying.contains_key(id));
     }
 
     /// Takes account of what happened to a backend. `None` if that leaves its state as it is.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &mut self,
         id: &BackendId,
         what: Move,
@@ -137,7 +138,7 @@ impl Standings {
     }
 
     /// Moves on what time alone moves on. Returns who changed state, and whether anything else did that a snapshot shows.
-    pub(super) fn pass_time(&mut self, config: &Config, now: Duration) -> (Vec<Moved>, bool) {
+    pub(crate) fn pass_time(&mut self, config: &Config, now: Duration) -> (Vec<Moved>, bool) {
         let terms = terms(config);
         let mut due = Vec::new();
         let mut shown = false;
@@ -169,7 +170,7 @@ impl Standings {
     }
 
     /// Ejected backends that may take a single request each.
-    pub(super) fn trials(&self, members: &[Member], now: Duration) -> Box<[Arc<Backend>]> {
+    pub(crate) fn trials(&self, members: &[Member], now: Duration) -> Box<[Arc<Backend>]> {
         let on_trial = members.iter().filter(|member| {
             let entry = self.0.get(&member.live.id);
             entry.is_some_and(|entry| entry.standing.trial(now).is_some())
@@ -178,7 +179,7 @@ impl Standings {
     }
 
     /// Takes in what requests met since the last look; whoever fails by itself, and how that shows.
-    pub(super) fn look(&mut self, rules: &Rules, now: Duration) -> Vec<(Arc<Backend>, Sign)> {
+    pub(crate) fn look(&mut self, rules: &Rules, now: Duration) -> Vec<(Arc<Backend>, Sign)> {
         let totals: Vec<Totals> = self
             .0
             .values()
@@ -221,7 +222,7 @@ impl Standings {
 
     /// Whether one more may be ejected because requests fail there: the others must be enough, and not fail just as much. Where
     /// it answers nothing at all, or health checks agree, one other that is usable is enough.
-    pub(super) fn may_eject(&self, id: &BackendId, sign: &Sign, rules: &Rules) -> bool {
+    pub(crate) fn may_eject(&self, id: &BackendId, sign: &Sign, rules: &Rules) -> bool {
         let Some(own) = self.0.get(id) else {
             return false;
         };
@@ -240,7 +241,7 @@ impl Standings {
     }
 
     /// Sets how many requests each backend takes at once.
-    pub(super) fn limit(&mut self, members: &[Member], config: &Config, now: Duration) {
+    pub(crate) fn limit(&mut self, members: &[Member], config: &Config, now: Duration) {
         let default = config.limits.max_in_flight;
         for member in members {
             let own = member.config.max_in_flight;
