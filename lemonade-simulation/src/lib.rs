@@ -6,7 +6,9 @@ pub mod scenario;
 mod compare;
 mod ideal;
 mod picker;
+mod replay;
 mod world;
 
 pub use compare::{Case, Contestant, Progress, compare};
 pub use picker::Picker;
+pub use replay::{AS_RECORDED, LogError, read_log};

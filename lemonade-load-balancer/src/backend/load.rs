@@ -1,6 +1,6 @@
 //! How busy a backend is, exactly, across all shards.
 
-use super::{Backend, Latency};
+use super::{Backend, Delay, Latency};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -19,6 +19,8 @@ pub struct Load {
     failures_in_a_row: AtomicU32,
     /// How long it takes to begin an answer.
     pub latency: Latency,
+    /// What it costs to be the next request here.
+    pub delay: Delay,
 }
 
 impl Default for Load {
@@ -28,6 +30,7 @@ impl Default for Load {
             limit: AtomicU32::new(UNLIMITED),
             failures_in_a_row: AtomicU32::new(0),
             latency: Latency::default(),
+            delay: Delay::default(),
         }
     }
 }
@@ -59,16 +62,16 @@ impl Load {
         self.in_flight() >= self.limit()
     }
 
-    /// Counts a request in if the limit allows; [`Self::leave`] counts it out. Never exceeds the limit, not even for a moment.
+    /// Counts a request in if the limit allows, and says how many were there before it; [`Self::leave`] counts it out. Never exceeds
+    /// the limit, not even for a moment.
     // SeqCst, here and in `leave`: who found no room waits for whoever leaves, and one of them must see the other.
-    pub fn try_enter(&self) -> bool {
+    pub fn try_enter(&self) -> Option<u32> {
         let limit = self.limit();
         if limit == UNLIMITED {
-            self.in_flight.fetch_add(1, SeqCst);
-            return true;
+            return Some(self.in_flight.fetch_add(1, SeqCst));
         }
         let more = |count| (count < limit).then_some(count + 1);
-        self.in_flight.fetch_update(SeqCst, SeqCst, more).is_ok()
+        self.in_flight.fetch_update(SeqCst, SeqCst, more).ok()
     }
 
     /// Counts a request out.
@@ -120,11 +123,16 @@ mod tests {
     fn limit_holds_and_is_given_back() {
         let load = Load::default();
         load.set_limit(2);
-        assert!(load.try_enter() && load.try_enter());
-        assert!(!load.try_enter());
+        assert_eq!((load.try_enter(), load.try_enter()), (Some(0), Some(1)));
+        assert_eq!(load.try_enter(), None);
         assert_eq!(load.in_flight(), 2);
         load.leave();
-        assert!(load.try_enter());
+        assert!(load.try_enter().is_some());
+    }
+
+    #[test]
+    fn one_pair_of_cache_lines_holds_it() {
+        assert_eq!(size_of::<Load>(), 128);
     }
 
     #[test]

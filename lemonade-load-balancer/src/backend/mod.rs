@@ -4,12 +4,14 @@
 //! configuration says of it (weight, name) lives in the snapshot. Read by strategies on every pick, written by the proxy
 //! through guards and by the control task.
 
+mod delay;
 mod latency;
 mod load;
 mod standing;
 mod state;
 mod trial;
 
+pub use delay::{Delay, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
 pub use standing::{Move, Standing, Terms, Verdict};

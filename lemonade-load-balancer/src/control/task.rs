@@ -84,7 +84,7 @@ pub(super) fn members(
             .entry(backend.id.clone())
             .or_insert_with(|| Backend::new(backend.id.clone(), config.runtime.shards))
             .clone();
-        guard.adopt(&live, backend.drained, config, now);
+        guard.adopt(&live, &backend, config, now);
         Member {
             config: backend,
             live,
@@ -505,6 +505,7 @@ impl Task {
         if config.limits.max_in_flight == MaxInFlight::Adaptive {
             self.own.guard.limit(&present.members, config, now);
         }
+        self.own.guard.compare(now);
         let (moved, shown) = self.own.guard.pass_time(config, now);
         for moved in &moved {
             self.announce(&moved.backend, moved.from, moved.to, &moved.cause);

@@ -4,9 +4,11 @@
 //! The pure parts decide ([`Standing`], [`Watch`], [`Gradient`]); this keeps one of each for every backend, and writes what
 //! follows into the live state. Time is an argument: the control task drives it in real time, a simulation in its own.
 
-use crate::backend::{Backend, BackendId, Move, Standing, State, Terms, UNLIMITED, Verdict};
+use crate::backend::{
+    Backend, BackendId, Move, Standing, State, Terms, UNLIMITED, Usual, Verdict, usual,
+};
 use crate::concurrency::{Gradient, Measured};
-use crate::config::{Config, Initial, MaxInFlight};
+use crate::config::{BackendConfig, Config, Initial, MaxInFlight};
 use crate::outlier::{Glance, Recent, Rules, Sign, Totals, Watch};
 use crate::snapshot::Member;
 use crate::stats::ShardStats;
@@ -27,6 +29,8 @@ struct Entry {
     gradient: Gradient,
     /// What the gradient has seen.
     measured: Tally,
+    /// The capacity that the configuration presumes.
+    weight: u32,
     /// A place for a trial was opened.
     on_trial: bool,
 }
@@ -42,7 +46,11 @@ pub(crate) struct Moved {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Guard(HashMap<BackendId, Entry>);
+pub(crate) struct Guard {
+    entries: HashMap<BackendId, Entry>,
+    /// What is usual among them.
+    usual: Usual,
+}
 
 /// What the configuration says of ejections and returns. Backends that cannot be reached are ejected even where outlier
 /// detection is off: that is no matter of opinion.
@@ -61,16 +69,19 @@ impl Guard {
     pub(crate) fn adopt(
         &mut self,
         backend: &Arc<Backend>,
-        drained: bool,
+        own: &BackendConfig,
         config: &Config,
         now: Duration,
     ) {
         let entry = self
-            .0
+            .entries
             .entry(backend.id.clone())
             .or_insert_with(|| Entry::new(backend));
+        entry.weight = own.weight;
+        // Whoever is new is presumed typical: neither flooded nor starved.
+        backend.load.delay.compare(&self.usual, own.weight, now);
         let mut apply = |what| entry.standing.apply(what, now, &terms(config), 0.5);
-        apply(match drained {
+        apply(match own.drained {
             true => Move::Drained,
             false => Move::Enabled,
         });
@@ -85,7 +96,7 @@ impl Guard {
     pub(crate) fn retain(&mut self, members: &[Member]) {
         let staying: HashMap<&BackendId, ()> =
             members.iter().map(|member| (&member.live.id, ())).collect();
-        self.0.retain(|id, _| staying.contains_key(id));
+        self.entries.retain(|id, _| staying.contains_key(id));
     }
 
     /// Takes account of what happened to a backend. `None` if that leaves its state as it is.
@@ -96,7 +107,7 @@ impl Guard {
         config: &Config,
         now: Duration,
     ) -> Option<(State, State)> {
-        let entry = self.0.get_mut(id)?;
+        let entry = self.entries.get_mut(id)?;
         let before = entry.standing.ejected_until();
         entry
             .standing
@@ -106,7 +117,7 @@ impl Guard {
             entry.backend.ejections.fetch_add(1, Relaxed);
         }
         let outcome = matches!(what, Move::TrialPassed | Move::TrialFailed { .. });
-        let entry = self.0.get_mut(id)?;
+        let entry = self.entries.get_mut(id)?;
         entry.turn_trial(now, outcome);
         self.settle(id, config, now)
     }
@@ -115,16 +126,16 @@ impl Guard {
     fn settle(&mut self, id: &BackendId, config: &Config, now: Duration) -> Option<(State, State)> {
         let terms = terms(config);
         let others_warm = || {
-            let others = self.0.iter().filter(|(other, _)| *other != id);
+            let others = self.entries.iter().filter(|(other, _)| *other != id);
             others
                 .into_iter()
                 .any(|(_, other)| other.standing.is_warm(now, &terms))
         };
-        let entry = self.0.get(id)?;
+        let entry = self.entries.get(id)?;
         let (from, to) = (entry.backend.state.get(), entry.standing.state());
         let comes_back = to.is_usable() && (from != to && !from.is_usable());
         let slowly = comes_back && !terms.slow_start.is_zero() && others_warm();
-        let entry = self.0.get_mut(id)?;
+        let entry = self.entries.get_mut(id)?;
         if comes_back {
             entry.standing.come_back(now, slowly);
             entry.watch.forget();
@@ -142,7 +153,7 @@ impl Guard {
         let terms = terms(config);
         let mut due = Vec::new();
         let mut shown = false;
-        for entry in self.0.values_mut() {
+        for entry in self.entries.values_mut() {
             let had_trial = entry.standing.trial(now).is_some();
             let under_way = entry.backend.trial.is_taken();
             entry.standing.pass_time(now, &terms, under_way);
@@ -172,7 +183,7 @@ impl Guard {
     /// Ejected backends that may take a single request each.
     pub(crate) fn trials(&self, members: &[Member], now: Duration) -> Box<[Arc<Backend>]> {
         let on_trial = members.iter().filter(|member| {
-            let entry = self.0.get(&member.live.id);
+            let entry = self.entries.get(&member.live.id);
             entry.is_some_and(|entry| entry.standing.trial(now).is_some())
         });
         on_trial.map(|member| member.live.clone()).collect()
@@ -181,7 +192,7 @@ impl Guard {
     /// Takes in what requests met since the last look; whoever fails by itself, and how that shows.
     pub(crate) fn look(&mut self, rules: &Rules, now: Duration) -> Vec<(Arc<Backend>, Sign)> {
         let totals: Vec<Totals> = self
-            .0
+            .entries
             .values()
             .map(|entry| totals(&entry.backend))
             .collect();
@@ -196,11 +207,11 @@ impl Guard {
                 .map(Duration::from_secs_f32),
             ended_by_all,
         };
-        for (entry, totals) in self.0.values_mut().zip(&totals) {
+        for (entry, totals) in self.entries.values_mut().zip(&totals) {
             entry.watch.look(*totals, &glance(&entry.backend), rules);
         }
         let all = self.recent();
-        let signs = self.0.values().filter_map(|entry| {
+        let signs = self.entries.values().filter_map(|entry| {
             if entry.standing.is_distrusted() || entry.standing.state() == State::Draining {
                 return None;
             }
@@ -214,7 +225,7 @@ impl Guard {
     /// What all backends together saw within the window.
     fn recent(&self) -> Recent {
         let mut all = Recent::default();
-        self.0
+        self.entries
             .values()
             .for_each(|entry| all += entry.watch.recent());
         all
@@ -223,11 +234,11 @@ impl Guard {
     /// Whether one more may be ejected because requests fail there: the others must be enough, and not fail just as much. Where
     /// it answers nothing at all, or health checks agree, one other that is usable is enough.
     pub(crate) fn may_eject(&self, id: &BackendId, sign: &Sign, rules: &Rules) -> bool {
-        let Some(own) = self.0.get(id) else {
+        let Some(own) = self.entries.get(id) else {
             return false;
         };
         let (mut ejected, mut all, mut others) = (0u32, 0u32, false);
-        for (other, entry) in &self.0 {
+        for (other, entry) in &self.entries {
             let state = entry.standing.state();
             all += u32::from(state != State::Draining);
             let by_failures = state == State::Ejected && !entry.standing.is_unreachable();
@@ -240,6 +251,23 @@ impl Guard {
         (within_share || (beyond_doubt && others)) && !rest().fails(rules)
     }
 
+    /// Tells each backend what is usual among all that requests may rely on.
+    pub(crate) fn compare(&mut self, now: Duration) {
+        let (mut costs, mut errors) = (Vec::new(), Vec::new());
+        for entry in self.entries.values() {
+            let delay = &entry.backend.load.delay;
+            if !entry.standing.is_distrusted() {
+                costs.extend(delay.measured(now).map(|cost| cost * entry.weight as f32));
+            }
+            errors.extend(delay.error_rate(now));
+        }
+        self.usual = usual(&costs, &mut errors, self.usual);
+        for entry in self.entries.values() {
+            let delay = &entry.backend.load.delay;
+            delay.compare(&self.usual, entry.weight, now);
+        }
+    }
+
     /// Sets how many requests each backend takes at once.
     pub(crate) fn limit(&mut self, members: &[Member], config: &Config, now: Duration) {
         let default = config.limits.max_in_flight;
@@ -247,7 +275,7 @@ impl Guard {
             let own = member.config.max_in_flight;
             let limit = match (default, own) {
                 (MaxInFlight::Adaptive, _) => {
-                    let Some(entry) = self.0.get_mut(&member.live.id) else {
+                    let Some(entry) = self.entries.get_mut(&member.live.id) else {
                         continue;
                     };
                     entry.measure(own.unwrap_or(MOST_ADAPTIVE), now)
@@ -269,6 +297,7 @@ impl Entry {
             watch: Watch::new(totals(backend)),
             gradient: Gradient::default(),
             measured: Tally::of(backend),
+            weight: 1,
             on_trial: false,
         }
     }

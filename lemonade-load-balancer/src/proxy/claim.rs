@@ -40,6 +40,8 @@ pub(super) enum Claim<'s> {
 pub(super) struct Slot<'s> {
     pub(super) upstream: Rc<Upstream>,
     shard: &'s Shard,
+    /// Requests that were there before it.
+    pub(super) ahead: u32,
     /// It is to show whether the backend is well again, and has not yet.
     trial: Cell<Option<Taken>>,
     /// The backend is none of the pool: every one of those could not be reached.
@@ -49,8 +51,10 @@ pub(super) struct Slot<'s> {
 impl<'s> Slot<'s> {
     /// Counts the request in, if the backend has room.
     fn enter(shard: &'s Shard, upstream: &Rc<Upstream>) -> Option<Self> {
-        upstream.backend.load.try_enter().then(|| Slot {
+        let ahead = upstream.backend.load.try_enter()?;
+        Some(Slot {
             upstream: upstream.clone(),
+            ahead,
             shard,
             trial: Cell::new(None),
             last_resort: false,
@@ -66,6 +70,12 @@ impl<'s> Slot<'s> {
         let latency = &self.upstream.backend.load.latency;
         let known = Duration::try_from_secs_f32(latency.last_seconds()).unwrap_or_default();
         usual.min(TRIAL_PATIENCE.max(known * TRIAL_FACTOR))
+    }
+
+    /// Notes that the request is on its way.
+    pub(super) fn sent(&self, at: Instant) {
+        let now = self.shard.since_epoch(at);
+        self.upstream.backend.load.delay.sent(self.ahead, now);
     }
 
     /// Who is waited for, in the terms of the shard's deadlines.

@@ -385,6 +385,7 @@ async fn connect(
         }
     };
     attempts.sending(connection.reused);
+    slot.sent(sent);
     Ok((connection, sent))
 }
 

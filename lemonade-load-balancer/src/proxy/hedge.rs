@@ -197,7 +197,9 @@ impl<'s> Race<'_, 's> {
             };
             match opened {
                 Ok(connection) => {
-                    self.second = Second::Sent(slot, Leg::new(connection, relay, Instant::now()))
+                    let now = Instant::now();
+                    slot.sent(now);
+                    self.second = Second::Sent(slot, Leg::new(connection, relay, now));
                 }
                 Err(error) => return self.not_opened(slot, error),
             }
@@ -288,7 +290,10 @@ impl<'s> Race<'_, 's> {
         let relay = first.relay.copy(self.course.request.framing);
         let now = Instant::now();
         match slot.upstream.take_idle(now) {
-            Some(connection) => Second::Sent(slot, Leg::new(connection, relay, now)),
+            Some(connection) => {
+                slot.sent(now);
+                Second::Sent(slot, Leg::new(connection, relay, now))
+            }
             None => {
                 let (upstream, timeout) =
                     (slot.upstream.clone(), view.snapshot.config.timeouts.connect);

@@ -19,6 +19,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The status of whoever asks too often; some backends say it when they have too much to do.
+const TOO_MANY: u16 = 429;
+
 impl Shard {
     /// Records a backend's answer, and what it says of the backend.
     pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, took: Duration, view: &View) {
@@ -27,10 +30,13 @@ impl Shard {
         upstream
             .stats()
             .record(Outcome::Answered(answer.status), took);
-        // An error is fast for the wrong reason.
-        if answer.status < 500 {
-            let now = self.since_epoch(answer.first_byte);
+        // An error is fast for the wrong reason, and so is "too busy".
+        let now = self.since_epoch(answer.first_byte);
+        if answer.status < 500 && answer.status != TOO_MANY {
             backend.load.latency.record(took, now);
+            backend.load.delay.answered(took, slot.ahead, now);
+        } else if !answer.is_fault() {
+            backend.load.delay.failed(now);
         }
         if answer.is_fault() {
             let error = || format!("its answer was {}", answer.status);
@@ -67,6 +73,7 @@ impl Shard {
     fn record_fault(&self, slot: &Slot<'_>, view: &View, error: impl FnOnce() -> String) {
         let backend = &slot.upstream.backend;
         ShardStats::count(&slot.upstream.stats().faults);
+        backend.load.delay.failed(self.shared.epoch.elapsed());
         let in_a_row = backend.load.failed();
         if let Some(taken) = slot.take_trial() {
             let (unreachable, error) = (false, error());
@@ -105,7 +112,9 @@ impl Shard {
     /// Records that another backend answered first: this one takes as long as that at least.
     pub(super) fn record_overtaken(&self, slot: &Slot<'_>, took: Duration) {
         let now = self.shared.epoch.elapsed();
-        slot.upstream.backend.load.latency.record(took, now);
+        let load = &slot.upstream.backend.load;
+        load.latency.record(took, now);
+        load.delay.answered(took, slot.ahead, now);
     }
 
     /// Records that a request is sent a second time.

@@ -22,6 +22,8 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 struct Sent {
     at: Duration,
     shard: usize,
+    /// Requests that were there before it.
+    ahead: u32,
     trial: Option<Taken>,
 }
 
@@ -55,7 +57,7 @@ impl Process {
         let mut member = |(number, weight): (usize, &u32)| {
             let config_of = backend_config(number, *weight);
             let live = Backend::new(config_of.id.clone(), shards);
-            guard.adopt(&live, false, &config, Duration::ZERO);
+            guard.adopt(&live, &config_of, &config, Duration::ZERO);
             Member {
                 config: config_of,
                 live,
@@ -130,13 +132,17 @@ impl Process {
         };
         let backend = &self.snapshot.members[number].live;
         // Nobody waits in simulated time: with every backend full, the one picked takes more than its limit.
-        if !backend.load.try_enter() {
-            backend.load.set_in_flight(backend.load.in_flight() + 1);
-        }
+        let ahead = backend.load.try_enter().unwrap_or_else(|| {
+            let ahead = backend.load.in_flight();
+            backend.load.set_in_flight(ahead + 1);
+            ahead
+        });
+        backend.load.delay.sent(ahead, now);
         ShardStats::count(&backend.stats[shard].begun);
         self.sent[number].push_back(Sent {
             at: now,
             shard,
+            ahead,
             trial,
         });
         number
@@ -204,6 +210,7 @@ impl Process {
         let backend = &self.snapshot.members[number].live;
         backend.stats[sent.shard].record(Outcome::Answered(200), latency);
         backend.load.latency.record(latency, now);
+        backend.load.delay.answered(latency, sent.ahead, now);
         backend.load.succeeded();
         if sent.trial.is_some() {
             self.happened(number, Move::TrialPassed, now);
@@ -215,6 +222,7 @@ impl Process {
         let stats = &backend.stats[sent.shard];
         stats.record(Outcome::Failed, Duration::ZERO);
         ShardStats::count(&stats.faults);
+        backend.load.delay.failed(now);
         let in_a_row = backend.load.failed();
         if sent.trial.is_some() {
             let unreachable = false;
@@ -254,6 +262,7 @@ impl Process {
                     self.suspect(number, sign, at);
                 }
             }
+            self.guard.compare(at);
             let (moved, shown) = self.guard.pass_time(&self.config, at);
             self.learned |= shown || !moved.is_empty();
             self.publish_learned(at);

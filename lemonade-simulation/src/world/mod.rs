@@ -14,7 +14,7 @@ mod work;
 
 pub(crate) use arrivals::Drawn;
 pub(crate) use backend::Backend;
-pub(crate) use work::Work;
+pub(crate) use work::{Recorded, Work};
 
 use crate::report::{Outcome, Recorder};
 use crate::scenario::{Change, Condition, Failing, Health};

@@ -1,0 +1,369 @@
+//! What it would cost to be the next request at a backend, learned from the requests before: what `least_delay` picks by.
+//!
+//! - **Cost of a place**, in seconds: the average time to first byte over the average number of requests there, the new one
+//!   included, at the time of sending. By Little's law that tells how fast a backend is *and* how many it serves at once, without
+//!   knowing either, and waiting is not counted twice, as it is in latency x in flight.
+//! - **Silence**: how long it has been since the last answer, while one is waited for. Sees a pause before any answer tells.
+//! - **Price** of its errors, in seconds: its rate of errors above what is usual in the pool.
+//!
+//! Shards update it without a lock; two that collide lose one sample, which is harmless.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Samples that count: each moves an average by one in so many, once there were as many. Fewer are noise that misleads (a
+/// backend looks 10 % slower than its equal), more are slow to see a change.
+const SAMPLES: f32 = 160.0;
+/// In this time without news, knowledge fades to 1/e.
+const FADES_AFTER: f32 = 5.0;
+/// Samples of what is typical in the pool that a backend's own are weighed against.
+const DOUBT: f32 = 8.0;
+/// What is typical before anything was measured. Only proportions matter then.
+const UNKNOWN: f32 = 0.001;
+
+/// Outcomes that count for the rate of errors.
+const OUTCOMES: f32 = 50.0;
+/// In this time without news, errors are forgotten to 1/e.
+const FORGIVEN_AFTER: f32 = 10.0;
+/// An error costs whoever meets it as much as waiting so long, in seconds.
+const PRICE: f32 = 1.0;
+/// Rates of errors within so many standard deviations of what is usual are chance.
+const CHANCE: f32 = 4.0;
+/// Fewer outcomes say nothing of a rate.
+const LEAST_OUTCOMES: f32 = 5.0;
+
+/// What is learned of one backend. Times are nanoseconds since the process began.
+#[derive(Debug)]
+pub struct Delay {
+    /// Average time to first byte, in seconds; this and the other fractions as the bits of an `f32`.
+    latency: AtomicU32,
+    /// Average number of requests there at the time of sending, the one that was sent included.
+    places: AtomicU32,
+    /// Samples in those averages.
+    samples: AtomicU32,
+    /// What strategies read: seconds for each place, drawn towards what is typical.
+    cost: AtomicU32,
+    /// Seconds a place at a backend like this: what the pool teaches.
+    typical: AtomicU32,
+    errors: AtomicU32,
+    outcomes: AtomicU32,
+    /// The rate of errors that is usual in the pool.
+    usual_errors: AtomicU32,
+    /// What strategies read: seconds that its errors are worth.
+    price: AtomicU32,
+    answered: AtomicU64,
+    ended: AtomicU64,
+    /// Since when an answer is waited for; before `answered` if none is.
+    waiting: AtomicU64,
+    picked: AtomicU64,
+}
+
+impl Default for Delay {
+    fn default() -> Self {
+        let zero = || AtomicU32::new(0f32.to_bits());
+        let unknown = || AtomicU32::new(UNKNOWN.to_bits());
+        Delay {
+            latency: zero(),
+            places: zero(),
+            samples: zero(),
+            cost: unknown(),
+            typical: unknown(),
+            errors: zero(),
+            outcomes: zero(),
+            usual_errors: zero(),
+            price: zero(),
+            answered: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            picked: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What the guard learns of a pool from all of its backends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usual {
+    /// Seconds a place, for a backend of weight 1.
+    pub cost: f32,
+    /// The rate of errors of its better half.
+    pub errors: f32,
+}
+
+impl Default for Usual {
+    fn default() -> Self {
+        Usual {
+            cost: UNKNOWN,
+            errors: 0.0,
+        }
+    }
+}
+
+// Relaxed throughout: all of it are hints for picking; nothing is published through them.
+impl Delay {
+    /// Notes that a request is sent there when `ahead` others are.
+    pub fn sent(&self, ahead: u32, now: Duration) {
+        if ahead == 0 || self.waiting.load(Relaxed) <= self.answered.load(Relaxed) {
+            self.waiting.store(now.as_nanos() as u64, Relaxed);
+        }
+    }
+
+    /// Takes in an answer that did work, to a request that was sent when `ahead` others were there.
+    pub fn answered(&self, took: Duration, ahead: u32, now: Duration) {
+        let known = load(&self.samples) * fading(age(&self.answered, now), FADES_AFTER);
+        let samples = (known + 1.0).min(SAMPLES);
+        move_by(&self.latency, took.as_secs_f32(), 1.0 / samples);
+        move_by(&self.places, ahead as f32 + 1.0, 1.0 / samples);
+        store(&self.samples, samples);
+        self.answered.store(now.as_nanos() as u64, Relaxed);
+        store(&self.cost, self.drawn_to_typical(samples));
+        self.outcome(0.0, now);
+    }
+
+    /// Takes in a failure, or an answer that says "too busy": no measure of how fast it works.
+    pub fn failed(&self, now: Duration) {
+        self.outcome(1.0, now);
+    }
+
+    fn outcome(&self, error: f32, now: Duration) {
+        let known = load(&self.outcomes) * fading(age(&self.ended, now), FORGIVEN_AFTER);
+        let outcomes = (known + 1.0).min(OUTCOMES);
+        move_by(&self.errors, error, 1.0 / outcomes);
+        store(&self.outcomes, outcomes);
+        self.ended.store(now.as_nanos() as u64, Relaxed);
+        // Nearly always there is nothing to pay for.
+        if load(&self.errors) > 0.0 || load(&self.price) > 0.0 {
+            store(&self.price, self.priced(now));
+        }
+    }
+
+    fn drawn_to_typical(&self, samples: f32) -> f32 {
+        let typical = load(&self.typical);
+        match self.own_cost() {
+            Some(own) => (own * samples + typical * DOUBT) / (samples + DOUBT),
+            None => typical,
+        }
+    }
+
+    fn own_cost(&self) -> Option<f32> {
+        let places = load(&self.places);
+        (places > 0.0).then(|| load(&self.latency) / places)
+    }
+
+    fn priced(&self, now: Duration) -> f32 {
+        let fading = fading(age(&self.ended, now), FORGIVEN_AFTER);
+        let outcomes = load(&self.outcomes) * fading;
+        if outcomes < 1.0 {
+            return 0.0;
+        }
+        let usual = load(&self.usual_errors);
+        let likely = (usual * outcomes + 0.5) / (outcomes + 1.0);
+        let deviation = (likely * (1.0 - likely) / outcomes).sqrt();
+        let excess = load(&self.errors) - usual - CHANCE * deviation;
+        excess.max(0.0) * fading * PRICE
+    }
+
+    /// For the guard, a few times a second: what is usual in the pool. `weight` is the capacity that the configuration presumes;
+    /// it holds until the backend was measured.
+    pub fn compare(&self, usual: &Usual, weight: u32, now: Duration) {
+        store(&self.typical, usual.cost / weight.max(1) as f32);
+        store(&self.usual_errors, usual.errors);
+        store(&self.cost, self.drawn_to_typical(self.samples(now)));
+        store(&self.price, self.priced(now));
+    }
+
+    /// How many samples its own averages are worth now.
+    fn samples(&self, now: Duration) -> f32 {
+        load(&self.samples) * fading(age(&self.answered, now), FADES_AFTER)
+    }
+
+    /// Its own cost of a place in seconds, if it was measured lately.
+    pub fn measured(&self, now: Duration) -> Option<f32> {
+        self.own_cost().filter(|_| self.samples(now) > 1.0)
+    }
+
+    /// Its own rate of errors, and how many outcomes that is worth, if that is enough.
+    pub fn error_rate(&self, now: Duration) -> Option<(f32, f32)> {
+        let outcomes = load(&self.outcomes) * fading(age(&self.ended, now), FORGIVEN_AFTER);
+        (outcomes >= LEAST_OUTCOMES).then(|| (load(&self.errors), outcomes))
+    }
+
+    /// Seconds for each request there, the next one included.
+    pub fn cost(&self) -> f32 {
+        load(&self.cost)
+    }
+
+    /// Seconds that its errors are worth.
+    pub fn price(&self) -> f32 {
+        load(&self.price)
+    }
+
+    /// For how long, in seconds, nothing has come while something was waited for. Means something only while it has requests.
+    pub fn silence(&self, now: Duration) -> f32 {
+        let waiting = self.waiting.load(Relaxed);
+        match waiting > self.answered.load(Relaxed) {
+            true => age(&self.waiting, now),
+            false => 0.0,
+        }
+    }
+
+    /// When the strategy last picked it, in nanoseconds since the process began.
+    pub fn last_picked(&self) -> u64 {
+        self.picked.load(Relaxed)
+    }
+
+    /// Notes that the strategy picked it.
+    pub fn picked(&self, now: Duration) {
+        self.picked.store(now.as_nanos() as u64, Relaxed);
+    }
+}
+
+/// What is usual in a pool, from what its backends measured of themselves: their costs, each for weight 1, and their rates of
+/// errors with what those are worth. The cost is the mean; the errors are those of the better half, because where most
+/// fail, failing must not count as usual.
+pub fn usual(costs: &[f32], errors: &mut [(f32, f32)], before: Usual) -> Usual {
+    let cost = match costs.len() {
+        0 => before.cost,
+        count => costs.iter().sum::<f32>() / count as f32,
+    };
+    errors.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let better = &errors[..errors.len().div_ceil(2)];
+    let weight: f32 = better.iter().map(|(_, outcomes)| outcomes).sum();
+    let failed: f32 = better.iter().map(|(rate, outcomes)| rate * outcomes).sum();
+    Usual {
+        cost,
+        errors: if weight > 0.0 { failed / weight } else { 0.0 },
+    }
+}
+
+/// Seconds since `then`.
+fn age(then: &AtomicU64, now: Duration) -> f32 {
+    let age = (now.as_nanos() as u64).saturating_sub(then.load(Relaxed));
+    age as f32 * 1e-9
+}
+
+/// What is left of knowledge of this age: e to the minus `age / time`, by the first terms of its series.
+fn fading(age: f32, time: f32) -> f32 {
+    let x = age / time;
+    1.0 / (1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+}
+
+fn load(fraction: &AtomicU32) -> f32 {
+    f32::from_bits(fraction.load(Relaxed))
+}
+
+fn store(fraction: &AtomicU32, value: f32) {
+    fraction.store(value.to_bits(), Relaxed);
+}
+
+fn move_by(average: &AtomicU32, sample: f32, share: f32) {
+    let now = load(average);
+    store(average, now + (sample - now) * share);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// `count` answers of `took` each, one after the other from `from` on, each sent when `ahead` others were there.
+    fn feed(delay: &Delay, count: u32, took: Duration, ahead: u32, from: Duration) -> Duration {
+        let mut now = from;
+        for _ in 0..count {
+            now += took;
+            delay.answered(took, ahead, now);
+        }
+        now
+    }
+
+    #[test]
+    fn cost_of_a_place_tells_speed_and_width_alike() {
+        let (fast, wide) = (Delay::default(), Delay::default());
+        // One serves in 5 ms one at a time with one waiting; the other in 20 ms, eight at a time.
+        feed(&fast, 300, 10 * MS, 1, Duration::ZERO);
+        feed(&wide, 300, 20 * MS, 7, Duration::ZERO);
+        assert!((fast.cost() / 0.005 - 1.0).abs() < 0.1, "{}", fast.cost());
+        assert!((wide.cost() / 0.0025 - 1.0).abs() < 0.1, "{}", wide.cost());
+    }
+
+    #[test]
+    fn knowledge_fades_to_what_is_typical() {
+        let delay = Delay::default();
+        let now = feed(&delay, 300, 100 * MS, 0, Duration::ZERO);
+        let usual = Usual {
+            cost: 0.010,
+            errors: 0.0,
+        };
+        delay.compare(&usual, 1, now);
+        assert!(delay.cost() > 0.08, "{}", delay.cost());
+        delay.compare(&usual, 1, now + Duration::from_secs(60));
+        assert!(delay.cost() < 0.025, "{}", delay.cost());
+    }
+
+    #[test]
+    fn unmeasured_backend_is_presumed_to_be_what_its_weight_says() {
+        let delay = Delay::default();
+        delay.compare(
+            &Usual {
+                cost: 0.04,
+                errors: 0.0,
+            },
+            4,
+            Duration::ZERO,
+        );
+        assert_eq!(delay.cost(), 0.01);
+        assert_eq!(delay.measured(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn errors_cost_when_they_are_more_than_usual_and_more_than_chance() {
+        let usual = |errors: f32| Usual { cost: 0.01, errors };
+        let failing = |errors: f32, of: u32| {
+            let delay = Delay::default();
+            delay.compare(&usual(errors), 1, Duration::ZERO);
+            for step in 0..50 {
+                match step % 10 < of {
+                    true => delay.failed(step * MS),
+                    false => delay.answered(MS, 0, step * MS),
+                }
+            }
+            delay
+        };
+        assert!(failing(0.0, 10).price() > 0.5);
+        assert!(failing(0.0, 3).price() > 0.1);
+        assert_eq!(failing(0.3, 3).price(), 0.0, "as the others");
+        assert_eq!(failing(0.0, 0).price(), 0.0);
+        let delay = failing(0.0, 10);
+        delay.compare(&usual(0.0), 1, Duration::from_secs(60));
+        assert!(delay.price() < 0.01, "forgiven");
+    }
+
+    #[test]
+    fn silence_counts_from_the_first_request_that_waits() {
+        let delay = Delay::default();
+        delay.sent(0, 10 * MS);
+        delay.sent(1, 15 * MS);
+        let silent = |at: u32| (delay.silence(at * MS) * 1e3).round();
+        assert_eq!(silent(30), 20.0);
+        delay.answered(10 * MS, 0, 20 * MS);
+        assert_eq!(
+            silent(30),
+            0.0,
+            "a body that is on its way is not waited for"
+        );
+        delay.sent(1, 40 * MS);
+        assert_eq!(silent(50), 10.0);
+        // That one was cancelled; the next finds nobody there.
+        delay.sent(0, 90 * MS);
+        assert_eq!(silent(91), 1.0);
+    }
+
+    #[test]
+    fn better_half_says_what_is_usual() {
+        let before = Usual::default();
+        let mut errors = [(1.0, 50.0), (0.02, 50.0), (0.0, 50.0), (0.9, 10.0)];
+        let usual = usual(&[0.01, 0.03], &mut errors, before);
+        assert!((usual.cost - 0.02).abs() < 1e-6 && (usual.errors - 0.01).abs() < 1e-6);
+        assert_eq!(super::usual(&[], &mut [], before), before);
+    }
+}
