@@ -172,6 +172,11 @@ pub fn compare(
 }
 
 impl Case {
+    /// What its comparisons begin with: everything but the runs, for whoever brings runs of another kind.
+    pub fn without_runs(&self) -> Comparison {
+        self.told.clone()
+    }
+
     /// Plays it once with anything that picks, under a name of its own.
     pub fn play_with(&self, name: &str, picker: impl Picker) -> Run {
         self.play(name, &mut Blind(picker), &mut |_| {})
