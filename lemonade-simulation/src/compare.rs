@@ -177,6 +177,11 @@ impl Case {
         self.told.clone()
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.told.name
+    }
+
     /// Plays it once with anything that picks, under a name of its own.
     pub fn play_with(&self, name: &str, picker: impl Picker) -> Run {
         self.play(name, &mut Blind(picker), &mut |_| {})

@@ -3,11 +3,13 @@
 //! A [`Comparison`] in, text out: it does not matter whether requests were simulated or sent. `lemonade bench` counts with the same
 //! [`Recorder`] and prints the same reports.
 
+mod html;
 mod json;
-
+mod plot;
 mod recorder;
 mod table;
 
+pub use html::html;
 pub use json::json;
 pub use recorder::{Outcome, Recorder};
 pub use table::table;
