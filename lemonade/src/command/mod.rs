@@ -1,6 +1,7 @@
 //! The commands, one a file: each turns options into a run and its end into an exit code.
 
 pub(crate) mod backends;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod db;
 pub(crate) mod demo;
