@@ -37,7 +37,7 @@ fn every_scenario_plays_under_every_strategy() {
     assert!(shipped.len() >= 12, "a dozen ship");
     for scenario in shipped {
         assert!(!scenario.about.is_empty(), "{}", scenario.name);
-        let comparison = played(scenario.shortened(10));
+        let comparison = played(scenario.shortened(30));
         let name = &comparison.name;
         let ideal = &comparison.runs[0];
         assert!(ideal.counts.requests > 500, "{name}");
