@@ -163,35 +163,64 @@ fn what_cannot_be_played_is_a_matter_of_usage() {
 
 #[test]
 fn interrupt_stops_every_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = "duration: 1h\nbackends: [{ count: 2 }]\nfaults: [{ backends: [1], pause: true }]\n";
-    let path = scenario(folder.path(), text);
-    let work = folder.path().join("work");
-    let work_dir = work.to_str().unwrap();
-    let arguments = [
-        "bench",
-        "-s",
-        &path,
-        "--strategy",
-        "random",
-        "--work-dir",
-        work_dir,
-    ];
-    let mut bench = Running::start(&mut lemonade(&arguments));
-    let run: PathBuf = work.join("all-ill/random");
-    let access_log = run.join("balancer-0.access.jsonl");
-    let begun = || std::fs::metadata(&access_log).is_ok_and(|file| file.len() > 0);
-    until("requests are sent", begun);
-    let addresses = addresses(&run.join("balancer-0.yaml"));
-    assert_eq!(addresses.len(), 4, "two workers, a balancer and its admin");
-    bench.signal("INT");
-    bench.line("stopped before the end");
-    assert_eq!(bench.wait().code(), Some(1));
-    until("nobody listens any more", || {
-        addresses
-            .iter()
-            .all(|address| TcpStream::connect(address).is_err())
-    });
+    let mut bench = Begun::new();
+    bench.running.signal("INT");
+    bench.running.line("stopped before the end");
+    assert_eq!(bench.running.wait().code(), Some(1));
+    bench.nobody_listens();
+}
+
+#[test]
+fn processes_do_not_outlive_a_bench_that_is_killed() {
+    let bench = Begun::new();
+    bench.running.signal("KILL");
+    bench.nobody_listens();
+}
+
+/// A bench that would take an hour, in the midst of its first run. One of its workers is stopped.
+struct Begun {
+    running: Running,
+    /// Of two workers, a balancer and its admin API.
+    addresses: Vec<SocketAddr>,
+    _folder: tempfile::TempDir,
+}
+
+impl Begun {
+    fn new() -> Begun {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            "duration: 1h\nbackends: [{ count: 2 }]\nfaults: [{ backends: [1], pause: true }]\n";
+        let path = scenario(folder.path(), text);
+        let work = folder.path().join("work");
+        let run: PathBuf = work.join("all-ill/random");
+        let running = Running::start(&mut lemonade(&[
+            "bench",
+            "-s",
+            &path,
+            "--strategy",
+            "random",
+            "--work-dir",
+            work.to_str().unwrap(),
+        ]));
+        let access_log = run.join("balancer-0.access.jsonl");
+        until("requests are answered", || {
+            std::fs::metadata(&access_log).is_ok_and(|file| file.len() > 0)
+        });
+        let addresses = addresses(&run.join("balancer-0.yaml"));
+        assert_eq!(addresses.len(), 4);
+        Begun {
+            running,
+            addresses,
+            _folder: folder,
+        }
+    }
+
+    fn nobody_listens(&self) {
+        until("nobody listens any more", || {
+            let mut addresses = self.addresses.iter();
+            addresses.all(|address| TcpStream::connect(address).is_err())
+        });
+    }
 }
 
 fn addresses(config: &Path) -> Vec<SocketAddr> {

@@ -279,7 +279,6 @@ impl Measured {
             "late_beyond_seconds": punctuality.allowed.as_secs_f64(),
             "without_connection_share": punctuality.without_connection,
             "turned_away_share": punctuality.turned_away,
-            "warnings": self.doubts(),
         })
     }
 }

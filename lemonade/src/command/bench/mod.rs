@@ -3,13 +3,14 @@
 //!
 //! Each strategy has a stage of its own ([`stage`]), on which [`play`] offers the load ([`load`]) and has the workers suffer
 //! ([`worker`]). What the clients saw and what the balancers wrote are put together in [`results`], and whether the machine could
-//! keep up is judged in [`machine`]. The reports are those of the simulation. Whatever ends the command ends all processes.
+//! keep up is judged in [`machine`]. The reports ([`report`]) are the simulation's, and what was judged. Whatever ends the command ends all processes.
 
 mod clock;
 mod folder;
 mod load;
 mod machine;
 mod play;
+mod report;
 mod results;
 mod scale;
 mod stage;
@@ -24,14 +25,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lemonade_config::{Environment, Faults};
 use lemonade_load_balancer::config::Config;
 use lemonade_load_balancer::descriptors;
-use lemonade_load_balancer::strategy::Name;
 use lemonade_service::Framework;
-use lemonade_simulation::report::{self, Comparison};
 use lemonade_simulation::scenario::Scenario;
 use lemonade_simulation::{Case, Contestant, compare};
-use machine::{Measured, milliseconds, percent};
 use play::{Play, Played};
-use serde_json::{Value, json};
+use report::{Benched, Judged};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -65,13 +63,12 @@ pub(crate) fn run(options: &cli::Bench) -> Result<(), Failure> {
     bench.progress.finish_and_clear();
     let benched = benched?;
     if let (Some(file), Some(path)) = (&mut html, &options.html) {
-        let told: Vec<Comparison> = benched.iter().map(Benched::warned).collect();
-        let written = file.write_all(report::html(&title(&told), &told).as_bytes());
+        let written = file.write_all(report::html(&benched).as_bytes());
         written.map_err(|error| stage::cannot_write(path, &error))?;
     }
     match options.json {
-        true => text::print(&format!("{:#}\n", as_json(&benched))),
-        false => text::print(&as_text(&benched)),
+        true => text::print(&format!("{:#}\n", report::json(&benched))),
+        false => text::print(&report::text(&benched)),
     }
 }
 
@@ -164,33 +161,6 @@ struct Bench<'b> {
     progress: ProgressBar,
 }
 
-/// What came of one scenario.
-struct Benched {
-    comparison: Comparison,
-    /// Requests a second that the file asks for.
-    asked: f64,
-    /// Those that were sent.
-    offered: f64,
-    /// How many times as long they took.
-    times: f64,
-    /// Of each strategy that was played for real.
-    measured: Vec<(Name, Measured)>,
-    /// Why not to trust it.
-    warnings: Vec<String>,
-}
-
-impl Benched {
-    /// With its warnings among the notes, for reports that show nothing else of a bench.
-    fn warned(&self) -> Comparison {
-        let mut comparison = self.comparison.clone();
-        let warnings = self.warnings.iter();
-        comparison
-            .notes
-            .extend(warnings.map(|warning| format!("WARNING: {warning}")));
-        comparison
-    }
-}
-
 impl Bench<'_> {
     async fn all(&self, scenarios: Vec<Fitted>) -> Result<Vec<Benched>, Failure> {
         let mut benched = Vec::with_capacity(scenarios.len());
@@ -206,8 +176,7 @@ impl Bench<'_> {
         let case = Case::from(scenario.clone());
         let mut comparison = case.without_runs();
         comparison.notes = notes;
-        let mut measured = Vec::new();
-        let mut warnings = Vec::new();
+        let mut judged = Vec::new();
         let play = Play::new(
             scenario,
             self.framework,
@@ -225,21 +194,24 @@ impl Bench<'_> {
                 .set_message(format!("{}: {strategy}", comparison.name));
             let Played {
                 run,
-                measured: figures,
+                measured,
                 mishaps,
             } = play.run(strategy, &folder, &self.progress).await?;
             comparison.runs.push(run);
-            let doubts = figures.doubts().into_iter().chain(mishaps);
-            warnings.extend(doubts.map(|doubt| format!("{strategy}: {doubt}")));
-            measured.push((strategy, figures));
+            let mut warnings = measured.doubts();
+            warnings.extend(mishaps);
+            judged.push(Judged {
+                strategy,
+                measured,
+                warnings,
+            });
         }
         Ok(Benched {
             comparison,
             asked: fitted.asked,
             offered: play.rate(),
             times: fitted.times,
-            measured,
-            warnings,
+            judged,
         })
     }
 
@@ -281,84 +253,3 @@ impl Bench<'_> {
 
 const IDEAL: &str =
     "the ideal is simulated: it has no network, no proxy and no timers that are late";
-
-fn title(comparisons: &[Comparison]) -> String {
-    match comparisons {
-        [one] => format!("Strategies under real load: {}", one.name),
-        several => format!("Strategies under real load: {} scenarios", several.len()),
-    }
-}
-
-/// The table of the simulation, one of what the machine did, and what is wrong with that.
-fn as_text(benched: &[Benched]) -> String {
-    let comparisons: Vec<Comparison> = benched.iter().map(|one| one.comparison.clone()).collect();
-    let mut text = report::table(&comparisons);
-    for one in benched {
-        text.push('\n');
-        if benched.len() > 1 {
-            text += &format!("{}\n", one.comparison.name);
-        }
-        text += &machine_table(&one.measured);
-        for warning in &one.warnings {
-            text += &format!("WARNING: {warning}\n");
-        }
-    }
-    text
-}
-
-fn machine_table(measured: &[(Name, Measured)]) -> String {
-    let head = [
-        "strategy",
-        "sent late",
-        "p50",
-        "p99",
-        "max",
-        "cpu",
-        "busiest",
-        "stolen",
-        "load",
-        "balancer",
-        "workers",
-    ];
-    let cores = |cores: f64| format!("{cores:.2}");
-    let row = |(strategy, measured): &(Name, Measured)| {
-        let Measured {
-            usage, punctuality, ..
-        } = measured;
-        vec![
-            strategy.to_string(),
-            percent(punctuality.late),
-            milliseconds(punctuality.p50),
-            milliseconds(punctuality.p99),
-            milliseconds(punctuality.max),
-            percent(usage.machine),
-            percent(usage.busiest_second),
-            percent(usage.stolen),
-            cores(usage.generator),
-            cores(usage.balancers),
-            cores(usage.workers),
-        ]
-    };
-    let rows: Vec<Vec<String>> = measured.iter().map(row).collect();
-    text::table(&head, &rows)
-}
-
-/// The simulation's report, with what was measured of the machine added to each strategy.
-fn as_json(benched: &[Benched]) -> Value {
-    let comparisons: Vec<Comparison> = benched.iter().map(Benched::warned).collect();
-    let mut report = report::json(&comparisons);
-    for (number, one) in benched.iter().enumerate() {
-        let scenario = &mut report["scenarios"][number];
-        scenario["asked_requests_per_second"] = json!(one.asked);
-        scenario["offered_requests_per_second"] = json!(one.offered);
-        scenario["requests_take_times"] = json!(one.times);
-        let strategies = scenario["strategies"].as_array_mut();
-        for strategy in strategies.into_iter().flatten() {
-            let of = |(name, _): &&(Name, Measured)| strategy["strategy"] == name.as_str();
-            if let Some((_, measured)) = one.measured.iter().find(of) {
-                strategy["machine"] = measured.json();
-            }
-        }
-    }
-    report
-}

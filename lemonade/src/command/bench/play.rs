@@ -77,7 +77,8 @@ impl Play {
         let start = Instant::now() + LEAD;
         let suffering = self.let_suffer(&mut stage, start);
         let balancers = stage.balancers.iter().map(|balancer| balancer.listen);
-        let load = Load::begin(self.offer(balancers.collect()), start).map_err(not_offered)?;
+        let load = Load::begin(self.offer(balancers.collect()), start)
+            .map_err(|error| not_offered(&error))?;
         let (samples, watch) = self.attend(load, watch, progress).await?;
         let (workers, mishaps) = recovered(suffering).await?;
         stage.workers = workers;
@@ -148,7 +149,7 @@ impl Play {
         progress.set_position(0);
         loop {
             tokio::select! {
-                samples = load.finished() => return Ok((samples.map_err(not_offered)?, watch)),
+                samples = load.finished() => return Ok((samples.map_err(|error| not_offered(&error))?, watch)),
                 _ = ticker.tick() => {
                     watch.look();
                     let due = self.requests.get(load.done()).map(|request| request.due);
@@ -187,6 +188,6 @@ fn spent(stage: &Stage) -> Spent {
     }
 }
 
-fn not_offered(error: io::Error) -> Failure {
+fn not_offered(error: &io::Error) -> Failure {
     Failure::Failed(format!("the load cannot be offered: {error}"))
 }

@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 /// How often a start is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// The processes of one run.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Stage {
             workers.push(Worker::start(backend, framework, folder)?);
         }
         for worker in &mut workers {
-            worker.wait_until_listening().await?;
+            worker.wait_until_serving().await?;
         }
         let addresses: Vec<SocketAddr> = workers.iter().map(|worker| worker.address).collect();
         let (processes, shards) = match scenario.shared {

@@ -1,10 +1,10 @@
 //! One backend: a worker's process, and what the scenario's faults do to it.
 
 use super::folder::file_name;
-use super::stage::{any_port, logging_to};
+use super::stage::{LOOK, any_port, logging_to};
 use super::wire::Wire;
 use crate::command::Failure;
-use crate::command::child;
+use crate::command::child::{self, START_TIMEOUT};
 use lemonade_service::Framework;
 use lemonade_simulation::scenario::{Backend, Change, Condition};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::process::Child;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 /// How often the speed of a backend that warms up is set.
 const WARMING_STEP: Duration = Duration::from_millis(100);
@@ -61,9 +61,20 @@ impl Worker {
     }
 
     /// Waits until it serves as it should in the best of times.
-    pub(super) async fn wait_until_listening(&mut self) -> Result<(), Failure> {
+    pub(super) async fn wait_until_serving(&mut self) -> Result<(), Failure> {
+        self.begin(&Condition::default(), Duration::ZERO).await
+    }
+
+    async fn begin(&mut self, condition: &Condition, now: Duration) -> Result<(), Failure> {
         child::wait_until_listening(&mut self.child, &self.backend.name, self.address).await?;
-        self.tell(&Condition::default(), Duration::ZERO).await
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.tell(condition, now).await {
+                // Rocket listens twice, and resets those who came the first time.
+                Err(_) if Instant::now() < deadline => sleep(LOOK).await,
+                told => return told,
+            }
+        }
     }
 
     /// CPU time so far, in ticks.
@@ -115,8 +126,7 @@ impl Worker {
                 } = self;
                 self.child = spawn(backend, *framework, self.address, &self.log)?;
                 self.told = Value::Null;
-                let name = &self.backend.name;
-                child::wait_until_listening(&mut self.child, name, self.address).await?;
+                self.begin(condition, now).await?;
             }
             (true, false) => self.go_on(),
         }
