@@ -43,4 +43,5 @@ mod http1;
 mod log_file;
 mod metrics;
 mod proxy;
+mod seal;
 mod timestamp;

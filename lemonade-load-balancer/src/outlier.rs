@@ -17,11 +17,20 @@ const SLOTS: usize = 10;
 const MIN_STALL: Duration = Duration::from_secs(1);
 /// How many times its usual response time a silence must last.
 const STALL_FACTOR: u32 = 10;
+/// So many failures in a row are told early, in case they are beyond chance.
+const EARLY: u32 = 3;
+/// Fewer requests within the window say too little of how likely failures are.
+const ENOUGH: u64 = 500;
+/// Never is a failure less likely than this.
+const LEAST_RATE: f64 = 0.002;
+/// A row that chance would show more often than so many times a window is nothing special.
+const BEYOND_CHANCE: f64 = 0.01;
 
 /// When a failing backend is ejected, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// Failures in a row. Default 5, 1 to 1000.
+    /// Failures in a row. Default 5, 1 to 1000. Three are enough where so many are beyond chance: among 500 requests or more
+    /// to the others within the window, of which so few failed that less than one row of three would be met in a hundred windows.
     pub consecutive: u32,
     /// The share of failures within the window from which on it is ejected. Default 50 %.
     pub failure_rate: f64,
@@ -56,7 +65,15 @@ impl Rules {
     /// but thousands a second need not say so.
     pub fn tells(&self, in_a_row: u32) -> bool {
         let due = in_a_row.is_multiple_of(self.consecutive);
-        due && (in_a_row / self.consecutive).is_power_of_two()
+        let early = in_a_row == EARLY && in_a_row < self.consecutive;
+        early || due && (in_a_row / self.consecutive).is_power_of_two()
+    }
+
+    /// Whether so many failures in a row are enough. `rest`: what the others saw within the window.
+    pub fn is_enough(&self, in_a_row: u32, rest: Recent) -> bool {
+        let expected = (rest.rate() + LEAST_RATE).powf(f64::from(in_a_row)) * rest.ended as f64;
+        let beyond_chance = rest.ended >= ENOUGH && expected < BEYOND_CHANCE;
+        in_a_row >= self.consecutive || (in_a_row >= EARLY && beyond_chance)
     }
 }
 
@@ -334,6 +351,22 @@ mod tests {
         assert_eq!(sign.to_string(), "18 of 36 requests failed");
         let glance = scene.tick(1, 1, 0, 0);
         assert_eq!(scene.sign(&glance, well(200)), None);
+    }
+
+    #[test]
+    fn fewer_failures_in_a_row_are_enough_where_they_are_beyond_chance() {
+        let rules = Rules::default();
+        let rest = |ended, failed| Recent { ended, failed };
+        assert!(rules.is_enough(5, rest(0, 0)) && !rules.is_enough(4, rest(0, 0)));
+        assert!(rules.is_enough(3, rest(2000, 0)) && !rules.is_enough(2, rest(2000, 0)));
+        assert!(!rules.is_enough(3, rest(2000, 100)), "5 % fail anyway");
+        assert!(!rules.is_enough(3, rest(100, 0)), "too little is known");
+        assert!(rules.tells(3) && !rules.tells(4) && rules.tells(5) && rules.tells(10));
+        let one = Rules {
+            consecutive: 1,
+            ..rules
+        };
+        assert!(one.tells(1) && !one.tells(3) && one.is_enough(1, rest(0, 0)));
     }
 
     #[test]

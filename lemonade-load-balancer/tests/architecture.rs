@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 10] = [
     &["snapshot"],
     &["listen"],
     &["config"],
-    &["concurrency", "outlier", "strategy"],
+    &["concurrency", "outlier", "seal", "strategy"],
     &["backend"],
     &[
         "descriptors",
@@ -250,6 +250,7 @@ fn pure_parts_read_no_clock_and_do_no_io() {
             "strategy",
             "outlier",
             "concurrency",
+            "seal",
             "backend",
             "http1",
             "stats",

@@ -23,7 +23,8 @@ use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
 use crate::guard::Guard;
 use crate::listen::{ListenError, Listeners, Role};
 use crate::log_file::LogFile;
-use crate::snapshot::{self, Members, Parts, Published, Snapshot};
+use crate::seal::MadeKey;
+use crate::snapshot::{self, Carried, Members, Parts, Published, Snapshot};
 use crate::stats::names;
 use crate::strategy::Cursor;
 use dashmap::DashMap;
@@ -290,6 +291,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
     let registry = Registry::new();
     let mut membership = Membership::new(&config, setup.kept);
     let mut cursor = Arc::default();
+    let mut sticky_key = None;
     if let Some(handover) = setup.handover {
         let now = setup.epoch.elapsed();
         for learned in &handover.learned {
@@ -300,6 +302,7 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         let found = handover.found.iter().filter_map(|found| found.recall());
         membership.take_over(&config, handover.overlay, found.collect());
         cursor = Arc::new(Cursor::at(handover.cursor));
+        sticky_key = handover.sticky_key;
     }
     let listening = setup.listeners.listening();
     let holding = membership.holding(&config, listening.proxy);
@@ -315,6 +318,10 @@ pub(crate) fn new(setup: Setup) -> (Task, Handle, Published, Events) {
         sources: membership.statuses().into(),
         lapsed: Arc::default(),
         trials: Box::default(),
+        carried: Carried {
+            key: Some(sticky_key.unwrap_or_else(MadeKey::new)),
+            built: None,
+        },
         config,
     };
     let (publisher, published) = snapshot::channel(Snapshot::new(1, parts, &cursor));

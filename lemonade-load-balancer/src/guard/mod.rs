@@ -247,8 +247,12 @@ impl Guard {
         }
         let within_share = f64::from(ejected + 1) <= rules.max_ejected * f64::from(all);
         let beyond_doubt = matches!(sign, Sign::Stalled { .. }) || own.standing.fails_checks();
-        let rest = || self.recent().without(own.watch.recent());
-        (within_share || (beyond_doubt && others)) && !rest().fails(rules)
+        let rest = self.recent().without(own.watch.recent());
+        let enough = match sign {
+            Sign::InARow(count) => rules.is_enough(*count, rest),
+            _ => true,
+        };
+        enough && (within_share || (beyond_doubt && others)) && !rest.fails(rules)
     }
 
     /// Tells each backend what is usual among all that requests may rely on.

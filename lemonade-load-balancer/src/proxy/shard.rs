@@ -524,12 +524,12 @@ impl Shard {
     }
 
     /// The strategy's choice among the view's pool, which is not empty.
-    pub(super) fn pick(&self, view: &View, now: Instant) -> usize {
+    pub(super) fn pick(&self, view: &View, now: Instant, key: Option<u64>) -> usize {
         let mut rng = self.rng.borrow_mut();
         let mut context = PickContext {
             now: self.since_epoch(now),
             rng: &mut rng,
-            key: None,
+            key,
         };
         view.snapshot
             .strategy
@@ -634,7 +634,7 @@ mod tests {
     use crate::listen::Inherited;
     use crate::log_file::LogFile;
     use crate::snapshot::{self, Publisher};
-    use crate::strategy::{Cursor, Pool, Strategy};
+    use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy};
     use crate::{config, drain, listen};
     use lemonade_config::Environment;
     use lemonade_test::{Client, Origin, until};
@@ -651,6 +651,10 @@ mod tests {
         fn pick(&self, _: &Pool, _: &mut PickContext<'_>) -> usize {
             assert!(self.asked.fetch_add(1, Relaxed) != 1, "the second pick");
             0
+        }
+
+        fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+            RoundRobin::new(Arc::default()).explain(pool, context)
         }
     }
 

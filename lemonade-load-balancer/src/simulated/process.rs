@@ -6,7 +6,7 @@ use crate::config::{BackendConfig, Config, Source, Tier};
 use crate::guard::Guard;
 use crate::listen::Listening;
 use crate::outlier::Sign;
-use crate::snapshot::{Member, Members, Parts, Snapshot};
+use crate::snapshot::{Carried, Member, Members, Parts, Snapshot};
 use crate::stats::{Outcome, ShardStats};
 use crate::strategy::{Cursor, PickContext};
 use std::collections::VecDeque;
@@ -76,6 +76,7 @@ impl Process {
             sources: Arc::default(),
             lapsed: Arc::default(),
             trials: Box::default(),
+            carried: Carried::default(),
             members: Members::new(members),
         };
         let snapshot = Snapshot::new(1, parts, &cursor);
@@ -193,7 +194,7 @@ impl Process {
         self.snapshot.members[number].live.load.leave();
         match ok {
             true => self.succeeded(number, &sent, now, latency),
-            false => self.failed(number, &sent, now),
+            false => self.failed(number, &sent, now, latency),
         }
         self.publish_learned(now);
     }
@@ -210,6 +211,7 @@ impl Process {
         let backend = &self.snapshot.members[number].live;
         backend.stats[sent.shard].record(Outcome::Answered(200), latency);
         backend.load.latency.record(latency, now);
+        backend.load.peak.record(latency, now);
         backend.load.delay.answered(latency, sent.ahead, now);
         backend.load.succeeded();
         if sent.trial.is_some() {
@@ -217,11 +219,12 @@ impl Process {
         }
     }
 
-    fn failed(&mut self, number: usize, sent: &Sent, now: Duration) {
+    fn failed(&mut self, number: usize, sent: &Sent, now: Duration, latency: Duration) {
         let backend = &self.snapshot.members[number].live;
         let stats = &backend.stats[sent.shard];
         stats.record(Outcome::Failed, Duration::ZERO);
         ShardStats::count(&stats.faults);
+        backend.load.peak.record_failure(latency, now);
         backend.load.delay.failed(now);
         let in_a_row = backend.load.failed();
         if sent.trial.is_some() {

@@ -9,7 +9,8 @@
 //!
 //! Errors never feed the average ([`crate::backend::Latency`]), so one that fails fast does not look fast.
 
-use super::{Cursor, PickContext, Pool, Strategy};
+use super::explain::lowest_from;
+use super::{Choice, Cursor, Explanation, PickContext, Pool, Strategy, Term};
 use std::sync::Arc;
 
 /// Averages nearer to the mean than this factor are noise. With an average over about 60 exponential samples the standard
@@ -36,9 +37,9 @@ impl Strategy for FastestResponseTime {
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize {
         let mean = mean_latency(pool, context);
         let expected = |index: usize| {
-            let load = &pool.backends()[index].load;
-            let latency = settle(load.latency.shrunk(context.now, mean, DOUBT), mean);
-            latency * (load.in_flight() + 1) as f32 / pool.weights()[index] as f32
+            let in_flight = pool.backends()[index].load.in_flight();
+            latency(pool, index, mean, context) * (in_flight + 1) as f32
+                / pool.weights()[index] as f32
         };
         let start = self.cursor.advance() % pool.len();
         let mut best = start;
@@ -51,6 +52,37 @@ impl Strategy for FastestResponseTime {
         }
         best
     }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let mean = mean_latency(pool, context);
+        let terms = |place: usize| {
+            let (in_flight, weight) = (
+                pool.backends()[place].load.in_flight(),
+                pool.weights()[place],
+            );
+            let latency = latency(pool, place, mean, context);
+            let score = latency * (in_flight + 1) as f32 / weight as f32;
+            vec![
+                Term::new("latency_seconds", latency),
+                Term::new("in_flight", in_flight),
+                Term::new("weight", weight),
+                Term::new("score", score),
+            ]
+        };
+        let terms: Vec<Vec<Term>> = (0..pool.len()).map(terms).collect();
+        let scores: Vec<f64> = terms.iter().map(|terms| terms[3].value).collect();
+        Explanation {
+            rule: "the lowest latency x (in flight + 1) / weight; latencies near the mean count as the mean; ties take turns",
+            choice: Choice::This(lowest_from(&scores, self.cursor.place() % pool.len())),
+            terms,
+        }
+    }
+}
+
+/// What one request takes there, as far as that differs from what is usual.
+fn latency(pool: &Pool, index: usize, mean: f32, context: &PickContext<'_>) -> f32 {
+    let latency = &pool.backends()[index].load.latency;
+    settle(latency.shrunk(context.now, mean, DOUBT), mean)
 }
 
 /// The mean over the backends that have a fresh average; 1 when none has, so that only load and weight speak.

@@ -2,7 +2,8 @@
 //!
 //! With exact counts, which the shards share, this is near the optimum for backends that are alike.
 
-use super::{Cursor, PickContext, Pool, Strategy};
+use super::explain::lowest_from;
+use super::{Choice, Cursor, Explanation, PickContext, Pool, Strategy, Term};
 use std::sync::Arc;
 
 /// Scans the whole pool from a place that rotates, so that ties go round instead of all to the first (a balancer that gives
@@ -34,6 +35,24 @@ impl Strategy for LeastConnections {
             }
         }
         best
+    }
+
+    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let scores: Vec<f64> = (0..pool.len())
+            .map(|place| load(pool, place) as f64 / f64::from(pool.weights()[place]))
+            .collect();
+        let terms = |(place, score): (usize, &f64)| {
+            vec![
+                Term::new("in_flight", load(pool, place) as f64 - 1.0),
+                Term::new("weight", pool.weights()[place]),
+                Term::new("score", *score),
+            ]
+        };
+        Explanation {
+            rule: "the lowest (in flight + 1) / weight; ties take turns",
+            terms: scores.iter().enumerate().map(terms).collect(),
+            choice: Choice::This(lowest_from(&scores, self.cursor.place() % pool.len())),
+        }
     }
 }
 

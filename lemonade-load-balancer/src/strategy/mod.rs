@@ -5,18 +5,33 @@
 //! same code run under real traffic, in a test and in a simulation. Each algorithm is one file; adding one means adding its
 //! name to [`Name`] and a line to [`build`].
 
+mod bound;
+mod built;
+mod consistent_hash;
+mod explain;
 mod fastest_response_time;
+#[cfg(test)]
+mod hashed;
+mod key;
 mod least_connections;
 mod least_delay;
+mod maglev;
+mod peak_ewma;
 mod power_of_two;
 mod random;
 mod round_robin;
 mod weighted;
 mod weighted_round_robin;
 
+pub use built::Built;
+pub use consistent_hash::ConsistentHash;
+pub use explain::{Choice, Explanation, Term};
 pub use fastest_response_time::FastestResponseTime;
+pub use key::key;
 pub use least_connections::LeastConnections;
 pub use least_delay::{LeastDelay, Prediction};
+pub use maglev::Maglev;
+pub use peak_ewma::PeakEwma;
 pub use power_of_two::PowerOfTwo;
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -104,6 +119,9 @@ pub trait Strategy: fmt::Debug + Send + Sync {
     /// The index in `pool` of the backend for the next request. The pool is never empty, and is the one that this strategy
     /// was built for.
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize;
+
+    /// What it would pick now, and why. Changes nothing; may allocate.
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation;
 }
 
 /// A place in a rotation, shared by all shards and kept over reloads, so that the order is exact for whoever counts.
@@ -147,6 +165,12 @@ pub enum Name {
     FastestResponseTime,
     /// The less busy of two drawn at random.
     PowerOfTwo,
+    /// The better of two drawn at random, by the worst recent time to first byte and the requests in flight.
+    PeakEwma,
+    /// Equal keys to the same backend; when one comes or goes, no other keys move.
+    ConsistentHash,
+    /// The same, spread more evenly, with a few more that move.
+    Maglev,
     /// The shortest predicted delay: what each backend has shown, what is in flight there, how long it has been silent.
     LeastDelay,
     /// Whatever the engine finds best: `least_delay`, unless there is a reason.
@@ -155,7 +179,7 @@ pub enum Name {
 
 impl Name {
     /// Every strategy, in the order in which the documentation lists them.
-    pub const ALL: [Name; 9] = [
+    pub const ALL: [Name; 12] = [
         Name::RoundRobin,
         Name::WeightedRoundRobin,
         Name::Random,
@@ -163,8 +187,11 @@ impl Name {
         Name::LeastConnections,
         Name::FastestResponseTime,
         Name::PowerOfTwo,
+        Name::PeakEwma,
         Name::LeastDelay,
         Name::Adaptive,
+        Name::ConsistentHash,
+        Name::Maglev,
     ];
 
     /// As written in configurations, the API and metrics.
@@ -177,9 +204,17 @@ impl Name {
             Name::LeastConnections => "least_connections",
             Name::FastestResponseTime => "fastest_response_time",
             Name::PowerOfTwo => "power_of_two",
+            Name::PeakEwma => "peak_ewma",
+            Name::ConsistentHash => "consistent_hash",
+            Name::Maglev => "maglev",
             Name::LeastDelay => "least_delay",
             Name::Adaptive => "adaptive",
         }
+    }
+
+    /// It picks by [`PickContext::key`].
+    pub fn wants_key(self) -> bool {
+        matches!(self, Name::ConsistentHash | Name::Maglev)
     }
 }
 
@@ -202,24 +237,12 @@ impl<'de> serde::Deserialize<'de> for Name {
     }
 }
 
-/// Names that the conventions promise and a later release brings.
-const PLANNED: [&str; 3] = ["peak_ewma", "consistent_hash", "maglev"];
-
 /// Why a word names no strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownStrategy {
     /// A word that means nothing here.
     #[error("unknown strategy `{word}`{}; known are {}", did_you_mean(.word), known())]
     Unknown {
-        /// What was written.
-        word: String,
-    },
-    /// A strategy of a later release.
-    #[error(
-        "strategy `{word}` is planned but not in this release; known are {}",
-        known()
-    )]
-    Planned {
         /// What was written.
         word: String,
     },
@@ -244,16 +267,39 @@ impl FromStr for Name {
             return Ok(name);
         }
         let word = word.to_owned();
-        match PLANNED.contains(&plain.as_str()) {
-            true => Err(UnknownStrategy::Planned { word }),
-            false => Err(UnknownStrategy::Unknown { word }),
+        Err(UnknownStrategy::Unknown { word })
+    }
+}
+
+/// What a configuration may say of a strategy besides its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// How far above its fair share of the requests in flight a backend may go before its keys go to another: for those that
+    /// pick by a key. Default 1.25, 1.01 to 100; `None` is `off`.
+    pub bounded_load: Option<f64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            bounded_load: Some(1.25),
         }
     }
 }
 
+/// [`build_with`] the default options.
+pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+    build_with(name, pool, cursor, &Options::default())
+}
+
 /// The strategy of this name for this pool. `cursor` is the balancer's one place in the rotation: it goes from strategy to
 /// strategy and from reload to reload.
-pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+pub fn build_with(
+    name: Name,
+    pool: &Pool,
+    cursor: &Arc<Cursor>,
+    options: &Options,
+) -> Arc<dyn Strategy> {
     match name {
         // Blind to weights, not to a slow start.
         Name::RoundRobin => match pool.shares() {
@@ -271,6 +317,9 @@ pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy>
         Name::LeastConnections => Arc::new(LeastConnections::new(cursor.clone())),
         Name::FastestResponseTime => Arc::new(FastestResponseTime::new(cursor.clone())),
         Name::PowerOfTwo => Arc::new(PowerOfTwo),
+        Name::PeakEwma => Arc::new(PeakEwma),
+        Name::ConsistentHash => Arc::new(ConsistentHash::new(pool, options.bounded_load)),
+        Name::Maglev => Arc::new(Maglev::new(pool, options.bounded_load)),
         Name::LeastDelay | Name::Adaptive => Arc::new(LeastDelay),
     }
 }
@@ -279,7 +328,7 @@ pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy>
 pub(crate) mod tests {
     use super::*;
     use crate::backend::{BackendId, InFlight};
-    use proptest::prelude::{any, prop_assert, proptest};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     pub(crate) fn pool(weights: &[u32]) -> Pool {
         Pool::new(weights.iter().enumerate().map(|(index, weight)| {
@@ -325,11 +374,36 @@ pub(crate) mod tests {
         }
         let message = "round_robbin".parse::<Name>().unwrap_err().to_string();
         assert!(message.contains("did you mean `round_robin`?"), "{message}");
-        let message = "maglev".parse::<Name>().unwrap_err().to_string();
-        assert!(message.contains("planned"), "{message}");
     }
 
     proptest! {
+        /// What is explained is what happens next.
+        #[test]
+        fn explanation_names_who_is_picked(
+            weights in proptest::collection::vec(1u32..6, 1..9),
+            busy in proptest::collection::vec(0u32..9, 9),
+            seed in any::<u64>(),
+        ) {
+            for name in Name::ALL {
+                let pool = pool(&weights);
+                for (backend, count) in pool.backends().iter().zip(&busy) {
+                    backend.load.set_in_flight(*count);
+                }
+                let strategy = build(name, &pool, &Arc::new(Cursor::at(seed as usize % 100)));
+                let mut rng = fastrand::Rng::with_seed(seed);
+                for step in 0..20 {
+                    let now = Duration::from_millis(step);
+                    let mut context = PickContext { now, rng: &mut rng, key: Some(seed ^ step) };
+                    let explained = strategy.explain(&pool, &context);
+                    let picked = strategy.pick(&pool, &mut context);
+                    prop_assert!(explained.choice.chance(picked) > 0.0, "{name}: {explained:?}, {picked}");
+                    let all: f64 = (0..pool.len()).map(|place| explained.choice.chance(place)).sum();
+                    prop_assert!((all - 1.0).abs() < 1e-6, "{name}: {all}");
+                    prop_assert_eq!(explained.terms.len(), pool.len());
+                }
+            }
+        }
+
         /// No equal backend gets under half its fair share, under any strategy.
         #[test]
         fn equal_backends_get_at_least_half_their_share(
@@ -362,6 +436,7 @@ pub(crate) mod tests {
                     shares[picked] += 1;
                     let took = Duration::from_secs_f64(-0.01 * (1.0 - rng.f64()).ln());
                     pool.backends()[picked].load.latency.record(took, now);
+                    pool.backends()[picked].load.peak.record(took, now);
                 }
                 for share in shares {
                     prop_assert!(share >= 500, "{name}: {share} of {count} over {size}");

@@ -3,7 +3,8 @@
 //! Nearly as good as looking at all, for the price of two: with many backends, or counts that are a little old, it is the
 //! safer choice, because it never sends everyone to the same minimum.
 
-use super::{PickContext, Pool, Strategy};
+use super::explain::chances_of_pairs;
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Cost: O(1), two backends' cache lines.
 #[derive(Debug)]
@@ -17,13 +18,39 @@ impl Strategy for PowerOfTwo {
         }
         // Any but the first, each with equal chance.
         let second = (first + 1 + context.rng.usize(..pool.len() - 1)) % pool.len();
-        let load = |index: usize| u64::from(pool.backends()[index].load.in_flight()) + 1;
-        let weight = |index: usize| u64::from(pool.weights()[index]);
-        match load(second) * weight(first) < load(first) * weight(second) {
+        match is_less_busy(pool, second, first) {
             true => second,
             false => first,
         }
     }
+
+    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let terms = |place: usize| {
+            let (in_flight, weight) = (
+                pool.backends()[place].load.in_flight(),
+                pool.weights()[place],
+            );
+            vec![
+                Term::new("in_flight", in_flight),
+                Term::new("weight", weight),
+                Term::new("score", (f64::from(in_flight) + 1.0) / f64::from(weight)),
+            ]
+        };
+        Explanation {
+            rule: "of two drawn at random, the lower (in flight + 1) / weight",
+            terms: (0..pool.len()).map(terms).collect(),
+            choice: Choice::Chances(chances_of_pairs(pool.len(), &|place, other| {
+                is_less_busy(pool, place, other)
+            })),
+        }
+    }
+}
+
+/// One more request there is less, for its weight, than one more at the other.
+fn is_less_busy(pool: &Pool, place: usize, other: usize) -> bool {
+    let load = |index: usize| u64::from(pool.backends()[index].load.in_flight()) + 1;
+    let weight = |index: usize| u64::from(pool.weights()[index]);
+    load(place) * weight(other) < load(other) * weight(place)
 }
 
 #[cfg(test)]

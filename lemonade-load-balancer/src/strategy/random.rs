@@ -1,7 +1,7 @@
 //! Any backend, with equal chance. Needs no shared memory at all, and spreads the worst: at high load its queues are much
 //! longer than round robin's.
 
-use super::{PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy};
 
 /// Cost: O(1), no atomic.
 #[derive(Debug)]
@@ -10,5 +10,14 @@ pub struct Random;
 impl Strategy for Random {
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize {
         context.rng.usize(..pool.len())
+    }
+
+    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let size = pool.len();
+        Explanation {
+            rule: "any, with equal chance",
+            terms: vec![Vec::new(); size],
+            choice: Choice::Chances(vec![1.0 / size as f64; size]),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Each backend in turn. Blind to load and weight; for backends that are alike and requests that cost the same.
 
-use super::{Cursor, PickContext, Pool, Strategy};
+use super::{Choice, Cursor, Explanation, PickContext, Pool, Strategy, Term};
 use std::sync::Arc;
 
 /// One cursor for all shards: the rotation is exact, as a person with `curl` expects. Cost: O(1), one atomic increment.
@@ -19,6 +19,16 @@ impl RoundRobin {
 impl Strategy for RoundRobin {
     fn pick(&self, pool: &Pool, _context: &mut PickContext<'_>) -> usize {
         self.cursor.advance() % pool.len()
+    }
+
+    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let (size, next) = (pool.len(), self.cursor.place() % pool.len());
+        let turns = |place: usize| Term::new("turns_until", ((place + size - next) % size) as f64);
+        Explanation {
+            rule: "each in turn",
+            terms: (0..size).map(|place| vec![turns(place)]).collect(),
+            choice: Choice::This(next),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Any backend, with a chance in proportion to its weight.
 
-use super::{PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Draws a point on the line of all weights laid end to end. Cost: O(log n), no atomic.
 #[derive(Debug)]
@@ -27,6 +27,23 @@ impl Strategy for Weighted {
         let total = self.ends.last().copied().unwrap_or(1);
         let point = context.rng.u64(..total);
         self.ends.partition_point(|end| *end <= point)
+    }
+
+    fn explain(&self, _pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let weights: Vec<f64> = starts
+            .zip(&self.ends)
+            .map(|(start, end)| (end - start) as f64)
+            .collect();
+        let total: f64 = weights.iter().sum();
+        Explanation {
+            rule: "any, with a chance in proportion to its weight",
+            terms: weights
+                .iter()
+                .map(|weight| vec![Term::new("weight", *weight)])
+                .collect(),
+            choice: Choice::Chances(weights.iter().map(|weight| weight / total).collect()),
+        }
     }
 }
 

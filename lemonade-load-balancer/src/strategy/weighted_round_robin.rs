@@ -4,7 +4,7 @@
 //! to each backend its weight, pick the largest sum, subtract the total from it. It repeats after as many picks as the
 //! weights sum up to, so the whole cycle is unrolled once per change of weights and a pick is a table look-up.
 
-use super::{Cursor, PickContext, Pool, Strategy};
+use super::{Choice, Cursor, Explanation, PickContext, Pool, Strategy, Term};
 use std::sync::Arc;
 
 /// Longest cycle that is unrolled, in picks times backends: what building the table costs. About a millisecond.
@@ -45,8 +45,23 @@ impl WeightedRoundRobin {
 
 impl Strategy for WeightedRoundRobin {
     fn pick(&self, _pool: &Pool, _context: &mut PickContext<'_>) -> usize {
-        let turn = self.cursor.advance();
-        match &self.order {
+        self.order.at(self.cursor.advance())
+    }
+
+    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+        let weight = |weight: &u32| vec![Term::new("weight", *weight)];
+        Explanation {
+            rule: "each in turn, as often as its weight says",
+            terms: pool.weights().iter().map(weight).collect(),
+            choice: Choice::This(self.order.at(self.cursor.place())),
+        }
+    }
+}
+
+impl Order {
+    /// Whose turn it is.
+    fn at(&self, turn: usize) -> usize {
+        match self {
             Order::Cycle(cycle) => cycle[turn % cycle.len()] as usize,
             Order::Stride { ends, stride } => {
                 let total = ends.last().copied().unwrap_or(1);

@@ -211,7 +211,7 @@ pub(super) fn tail_over_time(comparison: &Comparison) -> String {
     let least = if least.is_finite() { least } else { LEAST };
     let scale = Scale::log(least..=seconds().fold(0.0, f64::max), (bottom, top));
     let mut svg = begin(bottom + 30.0, "99th percentile over time, of each strategy");
-    shade(&mut svg, comparison, &times, (top, bottom));
+    shade(&mut svg, comparison, "fault", &times, (top, bottom));
     for value in scale.marks() {
         let y = scale.at(value);
         line(&mut svg, "grid", (LEFT, y), (WIDTH - RIGHT, y));
@@ -280,7 +280,8 @@ pub(super) fn shares_over_time(comparison: &Comparison) -> String {
             );
         }
     }
-    shade(&mut svg, comparison, &times, (top, bottom));
+    // Over the areas, which must still be found by a pointer.
+    shade(&mut svg, comparison, "fault over", &times, (top, bottom));
     time_axis(&mut svg, &times, bottom);
     svg.push_str("</svg>\n");
     svg
@@ -341,7 +342,13 @@ fn time_axis(svg: &mut String, times: &Scale, bottom: f64) {
 }
 
 /// When something was wrong, and what, the first time that it is.
-fn shade(svg: &mut String, comparison: &Comparison, times: &Scale, (top, bottom): (f64, f64)) {
+fn shade(
+    svg: &mut String,
+    comparison: &Comparison,
+    class: &str,
+    times: &Scale,
+    (top, bottom): (f64, f64),
+) {
     let mut told: Vec<(&str, &[usize])> = Vec::new();
     let mut free = LEFT;
     for trouble in &comparison.troubles {
@@ -350,7 +357,7 @@ fn shade(svg: &mut String, comparison: &Comparison, times: &Scale, (top, bottom)
         let words = trouble_words(comparison, trouble);
         let _ = writeln!(
             svg,
-            "<rect class=\"fault\" x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
+            "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>",
             (to - from).max(1.0),
             bottom - top,
             escape(&words)
