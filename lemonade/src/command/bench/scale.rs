@@ -8,7 +8,8 @@ use lemonade_simulation::scenario::{Kind, Scenario};
 use std::time::Duration;
 
 /// Requests a second that a processor copes with, with the clients, the balancer and the workers all on it, and time to spare: at
-/// more than that they wait for it, and not for the workers.
+/// more than that they wait for it, and not for the workers. An unoptimised build took 0.34 processors for 582 a second to eight
+/// workers, so there is room for slower machines.
 const RATE_PER_CORE: f64 = 400.0;
 
 /// Requests a second on average.
