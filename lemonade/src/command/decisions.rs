@@ -13,22 +13,29 @@ const KINDS: [&str; 2] = ["decision", "decision_settled"];
 
 pub(crate) fn run(options: &cli::Decisions) -> Result<(), Failure> {
     let path = format!("/decisions?limit={}", options.limit);
-    ask(&options.reach, Method::GET, &path, Body::none(), show_all)?;
     match options.follow {
-        true => follow(&options.reach),
-        false => Ok(()),
+        true => follow(&options.reach, &path),
+        false => ask(&options.reach, Method::GET, &path, Body::none(), show_all),
     }
 }
 
-/// Prints each decision as it is made, until the balancer goes.
-fn follow(reach: &Reach) -> Result<(), Failure> {
+/// Prints those that were made, and then each as it is made, until the balancer goes; as JSON, one a line.
+fn follow(reach: &Reach, path: &str) -> Result<(), Failure> {
     let client = Client::reach(reach)?;
-    let told = |event: &Value| match (is_decision(event), reach.json) {
-        (false, _) => Ok(()),
-        (true, true) => print(&format!("{}\n", event["decision"])),
-        (true, false) => print(&show(&event["decision"])),
+    let tell = |decision: &Value| match reach.json {
+        true => print(&format!("{decision}\n")),
+        false => print(&format!("{}\n", show(decision))),
     };
-    runtime()?.block_on(client.follow(told))
+    runtime()?.block_on(async {
+        let made = client.call(Method::GET, path, Body::none()).await?;
+        let made = made["decisions"].as_array().into_iter().flatten();
+        made.rev().try_for_each(tell)?;
+        let told = |event: &Value| match is_decision(event) {
+            true => tell(&event["decision"]),
+            false => Ok(()),
+        };
+        client.follow(told).await
+    })
 }
 
 fn is_decision(event: &Value) -> bool {

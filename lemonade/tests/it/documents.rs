@@ -52,7 +52,12 @@ fn every_sample_of_the_worker_loads() {
 #[test]
 fn every_configuration_in_a_document_loads() {
     let mut shown = 0;
-    for document in ["README.md", "docs/configuration.md", "docs/operations.md"] {
+    for document in [
+        "README.md",
+        "docs/configuration.md",
+        "docs/operations.md",
+        "docs/adaptive.md",
+    ] {
         for block in yaml_blocks(&root().join(document)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("block.yaml");

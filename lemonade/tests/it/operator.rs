@@ -429,3 +429,64 @@ fn shells_and_man_are_served() {
     let (code, page, _) = run(&["man"]);
     assert!(code == 0 && page.contains(".TH"));
 }
+
+#[test]
+fn engine_is_watched_and_overruled_by_hand() {
+    let balancer = Balancer::start(
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nhealth: off\nstrategy: adaptive\nbackends: [\"127.0.0.1:1\"]\n\
+         engine: { cooldown: 1s, rules: [{ name: own, when: usable >= 1, use: random }] }\n",
+    );
+    let begun = std::time::Instant::now();
+    let told = loop {
+        let told = balancer.good(&["decisions"]);
+        if told.contains("least_delay -> random  by `own`") {
+            break told;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "{told}");
+    };
+    assert!(told.contains("  usable 1 (>= 1)\n"), "{told}");
+    assert!(told.contains("rejected: `own` calls for random"), "{told}");
+    assert!(
+        balancer
+            .good(&["strategy"])
+            .starts_with("adaptive: random picks")
+    );
+    assert!(
+        balancer
+            .good(&["status"])
+            .contains("adaptive: random picks")
+    );
+    let set = balancer.good(&["strategy", "set", "weighted", "--ttl", "1h"]);
+    assert!(set.starts_with("weighted (set by hand for 3"), "{set}");
+    balancer.refused(2, &["strategy", "set", "weighted", "--ttl", "soon"], "ttl");
+
+    let mut following = lemonade(&[
+        "decisions",
+        "-f",
+        "-n",
+        "0",
+        "--json",
+        "--admin",
+        &balancer.admin,
+    ]);
+    let mut following = following
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    let stdout = std::io::BufReader::new(following.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        let mut lines = std::io::BufRead::lines(stdout).map_while(Result::ok);
+        lines.any(|line| sender.send(line).is_err());
+    });
+    // Who follows has to be connected first, so there is more than one thing to tell.
+    let heard = (0..20).any(|_| {
+        balancer.good(&["strategy", "set", "auto"]);
+        let line = lines.recv_timeout(std::time::Duration::from_secs(3));
+        balancer.good(&["strategy", "set", "weighted"]);
+        line.is_ok_and(|line| line.starts_with('{') && line.contains("\"to\":\"random\""))
+    });
+    let _ = following.kill();
+    let _ = following.wait();
+    assert!(heard, "nothing was told");
+}

@@ -61,7 +61,7 @@ fn cooldown_left(snapshot: &Snapshot, now: Duration) -> Option<f64> {
     let cooldown = snapshot.config.engine.settings.cooldown;
     let since = snapshot.switched.map(|at| now.saturating_sub(at));
     let left = since.map_or(Duration::ZERO, |since| cooldown.saturating_sub(since));
-    (snapshot.strategy_name == Name::Adaptive).then(|| left.as_secs_f64())
+    (snapshot.strategy_name == Name::Adaptive).then_some(left.as_secs_f64())
 }
 
 /// A strategy to set.
