@@ -38,6 +38,7 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod affinity;
 mod external;
 mod guard;
 mod health;

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 11] = [
     &["control", "simulated"],
     &["guard"],
     &["snapshot"],
-    &["listen"],
+    &["affinity", "listen"],
     &["config"],
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],

@@ -6,7 +6,6 @@
 
 mod access_log;
 mod admission;
-mod affinity;
 mod budget;
 mod buffer;
 mod claim;
