@@ -634,7 +634,7 @@ mod tests {
     use crate::listen::Inherited;
     use crate::log_file::LogFile;
     use crate::snapshot::{self, Publisher};
-    use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy};
+    use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy, Term};
     use crate::{config, drain, listen};
     use lemonade_config::Environment;
     use lemonade_test::{Client, Origin, until};
@@ -651,6 +651,10 @@ mod tests {
         fn pick(&self, _: &Pool, _: &mut PickContext<'_>) -> usize {
             assert!(self.asked.fetch_add(1, Relaxed) != 1, "the second pick");
             0
+        }
+
+        fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
+            RoundRobin::new(Arc::default()).terms(pool, context)
         }
 
         fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {

@@ -83,8 +83,8 @@ impl Strategy for LeastDelay {
         picked
     }
 
-    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let (size, now) = (pool.len(), nanos(context));
+    fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        let now = nanos(context);
         let terms = |place: usize| {
             let backend = &pool.backends()[place];
             let predicted = Prediction::of(backend, share(pool, place), now);
@@ -99,6 +99,11 @@ impl Strategy for LeastDelay {
                 Term::new("score_seconds", predicted.seconds()),
             ]
         };
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let (size, now) = (pool.len(), nanos(context));
         let choice = match size <= ALL {
             true => Choice::This(least(pool, 0..size, now)),
             false => Choice::Chances(chances(pool, now)),
@@ -106,7 +111,7 @@ impl Strategy for LeastDelay {
         Explanation {
             rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; an idle one \
                    that was left out for 4 s goes first",
-            terms: (0..size).map(terms).collect(),
+            terms: self.terms(pool, context),
             choice,
         }
     }
