@@ -147,7 +147,7 @@ impl Task {
         // Where an answer goes: if nobody waits any more, the change holds all the same.
         match command {
             Command::Verdict { backend, verdict } => {
-                self.happened(&backend, Move::Probed(verdict), "health check");
+                self.happened(&backend, Move::Probed(verdict), verdict.as_str());
             }
             Command::Met { backend, what } => self.met(&backend, what),
             Command::Reload { config, kept, done } => {
@@ -202,8 +202,13 @@ impl Task {
         let was_distrusted = backend.is_distrusted();
         let now = self.own.now();
         let moved = self.own.guard.apply(id, what, &present.config, now);
-        if let Some((from, to)) = moved {
-            self.announce(&backend, from, to, cause);
+        match moved {
+            Some((from, to)) => self.announce(&backend, from, to, cause),
+            None if matches!(what, Move::TrialFailed { .. }) => {
+                let cause = format!("a trial failed: {cause}");
+                backend.cause.set(backend.state.get(), cause, now);
+            }
+            None => {}
         }
         self.learned |= moved.is_some() || was_distrusted != backend.is_distrusted();
     }
@@ -216,6 +221,7 @@ impl Task {
             }
             _ => tracing::info!(backend = %name, %from, %to, cause, "state changed"),
         }
+        backend.cause.set(to, cause, self.own.now());
         self.own.events.record(What::StateChanged {
             backend: name,
             from,
