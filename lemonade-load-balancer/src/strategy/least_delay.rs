@@ -12,11 +12,11 @@ use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 use crate::backend::{Backend, FULL_SHARE};
 
 /// Delays nearer to the least than this are equal: closer than they are known.
-const ALIKE: f32 = 1.1;
+pub(crate) const ALIKE: f32 = 1.1;
 /// Silence for so many times the cost of a place is not yet one.
 const PATIENCE: f32 = 5.0;
 /// An idle backend that was left out for so long, in nanoseconds, is picked, so that what is known of it is never older.
-const LEFT_OUT: u64 = 4_000_000_000;
+pub(crate) const LEFT_OUT: u64 = 4_000_000_000;
 /// Up to so many backends are all looked at; of more, a sample.
 const ALL: usize = 128;
 /// How many are looked at then.

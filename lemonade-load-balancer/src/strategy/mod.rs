@@ -29,6 +29,7 @@ pub use explain::{Choice, Explanation, Term};
 pub use fastest_response_time::FastestResponseTime;
 pub use key::key;
 pub use least_connections::LeastConnections;
+pub(crate) use least_delay::{ALIKE, LEFT_OUT};
 pub use least_delay::{LeastDelay, Prediction};
 pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;
