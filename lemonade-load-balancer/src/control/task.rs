@@ -4,6 +4,7 @@ use super::engine::Steering;
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::{Membership, Preference};
+use super::picks::Sampled;
 use super::{Command, Estate, Kept, Met, Order, OrderError, QUEUE, Refused, Registry};
 use crate::backend::{Backend, BackendId, Move, State};
 use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
@@ -36,6 +37,7 @@ pub(super) struct Owned {
     pub(super) membership: Membership,
     pub(super) publisher: Publisher,
     pub(super) steering: Steering,
+    pub(super) sampled: Sampled,
     pub(super) events: Events,
     /// `None` once they are let go.
     pub(super) listeners: Option<Listeners>,
@@ -509,6 +511,8 @@ impl Task {
         self.watch_over();
         self.see_off(now);
         self.steer();
+        let since_epoch = self.own.now();
+        self.own.sampled.collect(since_epoch);
         self.own.publisher.free_past();
     }
 

@@ -22,6 +22,7 @@ mod record;
 mod relay;
 mod reply;
 mod retry;
+mod sampling;
 mod scarcity;
 mod shard;
 mod sticky;
