@@ -7,6 +7,7 @@ use crate::explain::{Asked, Moment, Pick, Report, report};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use serde::Serialize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +34,17 @@ pub(super) async fn dry_run(
         today: u32::try_from(today).unwrap_or(u32::MAX),
         queued: admin.queued.load(Relaxed),
     };
-    Ok(Json(report(&admin.published.load(), &asked, &moment)?))
+    let snapshot = admin.published.load();
+    // Where pairs are weighed, 10,000 backends take seconds: others call meanwhile.
+    let explained = tokio::task::spawn_blocking(move || report(&snapshot, &asked, &moment));
+    let explained = explained.await.map_err(|error| {
+        tracing::error!(%error, "explaining a request failed");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "it could not be explained",
+        )
+    })?;
+    Ok(Json(explained?))
 }
 
 /// Real picks.
