@@ -20,6 +20,7 @@ fn pool(size: u16) -> Pool {
         let backend = Backend::new(BackendId::new(address), 1);
         let took = Duration::from_micros(u64::from(index % 50) * 100 + 1000);
         backend.load.latency.record(took, Duration::ZERO);
+        backend.load.peak.record(took, Duration::ZERO);
         (backend, u32::from(index % 3) + 1)
     };
     Pool::new((0..size).map(member))
@@ -76,11 +77,50 @@ fn contended(criterion: &mut Criterion) {
     }
 }
 
+/// Those that go by a key, with as much in flight everywhere that requests must be summed.
+fn bounded(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bounded_load");
+    for name in [Name::ConsistentHash, Name::Maglev] {
+        for size in [128, 1000] {
+            let pool = pool(size);
+            for (index, backend) in pool.backends().iter().enumerate() {
+                backend.load.set_in_flight(4 + index as u32 % 3);
+            }
+            let strategy = build(name, &pool, &Arc::default());
+            let mut rng = fastrand::Rng::with_seed(1);
+            group.bench_function(BenchmarkId::new(name.as_str(), size), |bencher| {
+                bencher.iter(|| {
+                    let key = Some(rng.u64(..));
+                    let mut context = PickContext {
+                        now: Duration::from_secs(1),
+                        rng: &mut rng,
+                        key,
+                    };
+                    black_box(strategy.pick(&pool, &mut context))
+                });
+            });
+        }
+    }
+}
+
+/// What a change of the pool costs the control task.
+fn built(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("build");
+    for name in [Name::ConsistentHash, Name::Maglev] {
+        for size in [128, 1000] {
+            let pool = pool(size);
+            group.bench_function(BenchmarkId::new(name.as_str(), size), |bencher| {
+                bencher.iter(|| black_box(build(name, &pool, &Arc::default())));
+            });
+        }
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = alone, contended
+    targets = alone, contended, bounded, built
 }
 criterion_main!(benches);

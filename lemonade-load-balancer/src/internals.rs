@@ -43,7 +43,7 @@ impl Rewriter {
         let head = RequestHead::parse(&bytes[..length], &LIMITS, &mut self.fields).ok()?;
         let id = self.ids.of(&head);
         let host = || "fallback:80".to_owned();
-        write_request(&head, &self.forwarding, &self.headers, &id, host, out);
+        write_request(&head, &self.forwarding, &self.headers, &id, None, host, out);
         Some(length)
     }
 
@@ -55,6 +55,7 @@ impl Rewriter {
             version: Version::Http11,
             keep_alive: true,
             id: &RequestId::Made(*b"0123456789abcdef0123"),
+            cookie: None,
         };
         write_response(&head, &recipient, out);
         Some(length)

@@ -45,4 +45,5 @@ mod http1;
 mod log_file;
 mod metrics;
 mod proxy;
+mod seal;
 mod timestamp;

@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 11] = [
     &["listen"],
     &["config"],
     &["decision"],
-    &["concurrency", "outlier", "strategy"],
+    &["concurrency", "outlier", "seal", "strategy"],
     &["backend"],
     &[
         "descriptors",
@@ -40,7 +40,7 @@ const LAYERS: [&[&str]; 11] = [
 const EMPTY_NAMES: [&str; 6] = ["utils", "common", "helpers", "models", "manager", "prelude"];
 
 /// Which of our crates each may depend on.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("lemonade-test", &[]),
     ("lemonade-config", &[]),
     ("lemonade-observability", &[]),
@@ -50,6 +50,10 @@ const CRATES: [(&str, &[&str]); 6] = [
         &["lemonade-config", "lemonade-observability"],
     ),
     ("lemonade-worker-tokio", &["lemonade-service"]),
+    (
+        "lemonade-simulation",
+        &["lemonade-config", "lemonade-load-balancer"],
+    ),
 ];
 
 fn workspace() -> PathBuf {
@@ -249,6 +253,7 @@ fn pure_parts_read_no_clock_and_do_no_io() {
             "decision",
             "outlier",
             "concurrency",
+            "seal",
             "backend",
             "http1",
             "stats",

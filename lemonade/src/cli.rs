@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Backends(Backends),
     /// The running balancer's strategy: look at it, switch it
     Strategy(Strategy),
+    /// Compare strategies in simulated time: on scenarios, or on the requests of an access log
+    Simulate(Simulate),
     /// What the running balancer's engine decided, and why
     Decisions(Decisions),
     /// Have the running balancer hand its sockets to a new process of the present program
@@ -318,6 +320,32 @@ pub(crate) struct Demo {
     pub(crate) strategy: String,
 }
 
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Simulate {
+    /// Scenarios: pools of backends, requests, faults (docs/simulation.md)
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "what")]
+    pub(crate) scenario: Vec<PathBuf>,
+    /// An access log in JSON lines: what if its requests had met other strategies?
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub(crate) log: Option<PathBuf>,
+    /// Who is compared, separated by commas; `ideal` is the all-knowing bound [default: it, and all that need no key]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) strategy: Vec<String>,
+    /// Where all randomness begins [default: the scenario's, else 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// A balancer's configuration, for what strategies run with: outlier, slow_start, engine …
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,11 +382,15 @@ mod tests {
             "lemonade strategy",
             "lemonade upgrade",
             "lemonade db migrate",
+            "lemonade simulate --scenario a.yaml b.yaml --strategy ideal,random --html report.html",
+            "lemonade simulate --log access.jsonl --json",
             "lemonade completions bash",
             "lemonade man",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        assert!(Cli::try_parse_from(["lemonade", "wroker"]).is_err());
+        for line in ["lemonade wroker", "lemonade simulate"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -60,6 +60,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::Status(options) => command::status::run(&options),
         Command::Backends(options) => command::backends::run(options),
         Command::Strategy(options) => command::strategy::run(options),
+        Command::Simulate(options) => command::simulate::run(&options),
         Command::Decisions(options) => command::decisions::run(&options),
         Command::Upgrade(options) => command::process::upgrade(&options),
         Command::Db(options) => command::db::run(options),

@@ -1,6 +1,6 @@
 //! How busy a backend is, exactly, across all shards.
 
-use super::{Backend, Delay, Latency};
+use super::{Backend, Delay, Latency, Peak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -9,18 +9,21 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 pub const UNLIMITED: u32 = u32::MAX;
 
 /// What strategies read of a backend, and what every request writes. A pair of cache lines of its own (adjacent lines are
-/// fetched together), so that one backend's traffic does not slow the reading of its neighbours.
+/// fetched together), so that one backend's traffic does not slow the reading of its neighbours. In the order given: what picks
+/// read is in the first line.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Load {
     in_flight: AtomicU32,
     /// Requests that may be in flight at once.
     limit: AtomicU32,
-    failures_in_a_row: AtomicU32,
-    /// How long it takes to begin an answer.
-    pub latency: Latency,
     /// What it costs to be the next request here.
     pub delay: Delay,
+    /// How long it takes to begin an answer.
+    pub latency: Latency,
+    /// How long it took at the worst, lately.
+    pub peak: Peak,
+    failures_in_a_row: AtomicU32,
 }
 
 impl Default for Load {
@@ -30,6 +33,7 @@ impl Default for Load {
             limit: AtomicU32::new(UNLIMITED),
             failures_in_a_row: AtomicU32::new(0),
             latency: Latency::default(),
+            peak: Peak::default(),
             delay: Delay::default(),
         }
     }

@@ -7,6 +7,7 @@
 mod delay;
 mod latency;
 mod load;
+mod peak;
 mod standing;
 mod state;
 mod trial;
@@ -14,6 +15,7 @@ mod trial;
 pub use delay::{Delay, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
+pub use peak::Peak;
 pub use standing::{Move, Standing, Terms, Verdict};
 pub use state::{State, StateCell};
 pub use trial::{Taken, TrialSlot};

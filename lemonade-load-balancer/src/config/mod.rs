@@ -4,6 +4,7 @@
 //! fault at once; `overlay` is what operators changed since, by hand; `plan` says what a reload would change; `view` writes a
 //! [`Config`] as a file that would load to it again; `schema` describes such files to editors.
 
+mod affinity;
 mod discovery;
 mod engine;
 mod health;
@@ -17,6 +18,7 @@ mod secret;
 mod validate;
 mod view;
 
+pub use affinity::{Affinity, Key, SameSite, Secure, Sticky};
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
 pub use engine::{EngineConfig, PrometheusConfig, PrometheusUrl};
@@ -45,6 +47,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Default `round_robin`.
     pub strategy: strategy::Name,
+    /// What the strategies that pick by a key go by.
+    pub affinity: Affinity,
+    /// A cookie that keeps a client at one backend; `None` is `sticky: off`, the default.
+    pub sticky: Option<Sticky>,
     /// Those of the file, the environment or the command line; addresses are distinct. At least one, or a source in
     /// `discovery`.
     pub backends: Vec<BackendConfig>,
@@ -338,6 +344,8 @@ impl Default for Config {
         Config {
             listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 50501),
             strategy: strategy::Name::default(),
+            affinity: Affinity::default(),
+            sticky: None,
             backends: Vec::new(),
             discovery: Discovery::default(),
             health: Some(HealthConfig::default()),

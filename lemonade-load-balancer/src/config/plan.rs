@@ -174,6 +174,8 @@ fn changes(from: &BackendConfig, to: &BackendConfig) -> Vec<String> {
 fn settings(from: &Config, to: &Config) -> Vec<&'static str> {
     let token = |config: &Config| config.admin.as_ref().and_then(|admin| admin.token.clone());
     let parts = [
+        ("affinity", from.affinity == to.affinity),
+        ("sticky", from.sticky == to.sticky),
         ("discovery", from.discovery == to.discovery),
         ("health", from.health == to.health),
         ("timeouts", from.timeouts == to.timeouts),

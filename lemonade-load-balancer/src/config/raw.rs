@@ -4,9 +4,11 @@
 //! Unknown keys, wrong types and unreadable values are found by the loader while it decodes these types; what only the
 //! whole can tell is [`super::validate`]'s business.
 
+mod affinity;
 mod engine;
 mod reliability;
 
+pub(super) use affinity::{RawAuto, RawKey, RawSameSite, RawSticky};
 pub(super) use engine::{RawEngine, RawMode, RawPrometheus, RawRule};
 pub(super) use reliability::{RawHedge, RawOutlier, RawRetries};
 
@@ -32,6 +34,8 @@ pub(super) struct Raw {
     pub(super) listen: Option<ListenAddress>,
     /// Which backend gets the next request: a strategy's name, or a table with it.
     pub(super) strategy: Option<ShortOr<RawStrategy>>,
+    /// A cookie that keeps a client at one backend: `off`, `on`, or a table.
+    pub(super) sticky: Option<Switch<RawSticky>>,
     /// Who serves the requests: addresses, or tables. May be left out when `discovery` has a source.
     #[serde(alias = "backend_servers")]
     pub(super) backends: OneOrMany<Located<ShortOr<RawBackend>>>,
@@ -81,6 +85,12 @@ pub(super) struct Raw {
 pub(super) struct RawStrategy {
     /// Its name.
     pub(super) name: RawStrategyName,
+    /// What a request is recognised by under `consistent_hash` and `maglev`: `client` (its address), `path`, or a table.
+    #[serde(default)]
+    pub(super) key: Option<ShortOr<RawKey>>,
+    /// How far above its fair share of the requests in flight a backend may go before its keys go to another, or `off`.
+    #[serde(default)]
+    pub(super) bounded_load: Option<Switch<f64>>,
 }
 
 impl FromStr for RawStrategy {
@@ -89,6 +99,8 @@ impl FromStr for RawStrategy {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         Ok(RawStrategy {
             name: RawStrategyName(word.parse()?),
+            key: None,
+            bounded_load: None,
         })
     }
 }

@@ -3,8 +3,9 @@
 //! Read back, it is the same configuration, but for secrets, which are left out.
 
 use super::{
-    AccessLogFormat, AdminConfig, BackendConfig, Config, DnsConfig, DnsKind, EngineConfig,
-    HealthConfig, Hedge, HttpProbe, MaxInFlight, Probe, PrometheusConfig, Retries, WhenFull,
+    AccessLogFormat, AdminConfig, Affinity, BackendConfig, Config, DnsConfig, DnsKind,
+    EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, Probe, PrometheusConfig,
+    Retries, Secure, Sticky, WhenFull,
 };
 use crate::decision::Rule;
 use crate::outlier::Rules;
@@ -17,7 +18,8 @@ pub fn view(config: &Config) -> Value {
     let timeouts = &config.timeouts;
     let mut view = json!({
         "listen": config.listen,
-        "strategy": config.strategy.as_str(),
+        "strategy": strategy(config),
+        "sticky": config.sticky.as_ref().map_or(off(), sticky),
         "backends": config.backends.iter().map(backend).collect::<Vec<_>>(),
         "health": config.health.as_ref().map_or(off(), health),
         "timeouts": {
@@ -82,6 +84,39 @@ pub fn view(config: &Config) -> Value {
 
 fn off() -> Value {
     "off".into()
+}
+
+/// Its name alone where that says it all.
+fn strategy(config: &Config) -> Value {
+    let name = config.strategy.as_str();
+    if config.affinity == Affinity::default() {
+        return name.into();
+    }
+    json!({
+        "name": name,
+        "key": match &config.affinity.key {
+            Key::Client => "client".into(),
+            Key::Path => "path".into(),
+            Key::Header(name) => json!({ "header": name }),
+            Key::Cookie(name) => json!({ "cookie": name }),
+        },
+        "bounded_load": config.affinity.options.bounded_load.map_or(off(), Value::from),
+    })
+}
+
+fn sticky(sticky: &Sticky) -> Value {
+    json!({
+        "cookie": sticky.cookie,
+        "ttl": duration(sticky.ttl),
+        "secure": match sticky.secure {
+            Secure::Auto => "auto".into(),
+            Secure::Always => Value::from(true),
+            Secure::Never => Value::from(false),
+        },
+        "same_site": sticky.same_site.as_str(),
+        "http_only": sticky.http_only,
+        "path": sticky.path,
+    })
 }
 
 fn rate(bytes: u64) -> Value {
@@ -316,7 +351,8 @@ mod tests {
     #[test]
     fn view_of_everything_reads_back_to_the_same() {
         let text = r#"{
-            "listen": "127.0.0.1:1", "strategy": "weighted",
+            "listen": "127.0.0.1:1", "strategy": { "name": "maglev", "key": { "header": "X-User" }, "bounded_load": 1.5 },
+            "sticky": { "cookie": "s", "ttl": "1h", "secure": true, "same_site": "none", "http_only": false, "path": "/a" },
             "backends": ["127.0.0.1:2", { "name": "w", "address": "127.0.0.1:3", "weight": 7, "tier": "backup", "max_in_flight": 9 }],
             "health": { "probe": "tcp", "interval": "3s", "timeout": "1500ms", "rise": 1, "fall": 9 },
             "timeouts": { "connect": "1ms", "tunnel": "7d", "queue": "2s" },
@@ -339,6 +375,13 @@ mod tests {
         }"#;
         let config = read(text);
         assert_eq!(read(&view(&config).to_string()), config);
+        for affinity in [
+            r#"{"strategy": {"name": "random", "key": "path", "bounded_load": "off"}, "sticky": {"secure": false}}"#,
+            r#"{"strategy": {"name": "maglev", "key": {"cookie": "c"}}, "sticky": "on"}"#,
+        ] {
+            let config = read(&affinity.replacen('{', r#"{"backends": ["127.0.0.1:2"], "#, 1));
+            assert_eq!(read(&view(&config).to_string()), config, "{affinity}");
+        }
         let plain = read(
             r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": "off",
                 "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 }}"#,
@@ -364,7 +407,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_seen() {
-        let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"},
+        let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"}, "sticky": {"secret": "hushhushhushhush"},
             "health": {"headers": {"Authorization": "hush", "x-api-key": "hush", "Host": "seen"}}}"#;
         let view = view(&read(text)).to_string();
         assert!(!view.contains("hush") && view.contains("seen"), "{view}");

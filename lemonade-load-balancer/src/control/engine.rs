@@ -5,17 +5,14 @@
 
 use super::events::{Events, What};
 use super::membership::Preference;
-use crate::backend::Backend;
 use crate::config::{Config, EngineConfig};
-use crate::decision::{
-    BackendSample, Decision, Effect, Engine, Log, Mode, Orders, Outcome, Sample, Why,
-};
+use crate::decision::{Decision, Effect, Engine, Log, Mode, Orders, Outcome, Sample, Why};
 use crate::snapshot::{Snapshot, Steered};
 use crate::stats::histogram::SLOTS;
 use crate::stats::{RequestStats, names};
 use crate::strategy::Name;
 use crate::timestamp::rfc3339;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -172,14 +169,8 @@ impl Steering {
     }
 
     fn sample(&self, present: &Snapshot, now: Duration) -> Sample {
-        let pool = present.pool.backends().iter();
-        let pool: HashSet<*const Backend> = pool.map(Arc::as_ptr).collect();
-        let members = present.members.iter().map(|member| {
-            let eligible = pool.contains(&Arc::as_ptr(&member.live));
-            BackendSample::of(&member.live, member.config.weight, eligible, now)
-        });
         let mut sample = Sample {
-            backends: members.collect(),
+            backends: present.samples(now),
             histogram: vec![0; SLOTS],
             shed: 0,
         };

@@ -5,6 +5,7 @@
 
 use crate::backend::{Backend, BackendId, State};
 use crate::config::{BackendConfig, Overlay, Source, Tier};
+use crate::seal::MadeKey;
 use lemonade_config::Address;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub struct Handover {
     pub(super) learned: Vec<Learned>,
     /// Backends that sources besides the file named last.
     pub(super) found: Vec<FoundBackend>,
+    /// What sticky cookies are sealed with where no secret is configured.
+    pub(super) sticky_key: Option<MadeKey>,
 }
 
 /// What was learned about one backend.
@@ -74,6 +77,7 @@ impl Learned {
         if let Some(latency) = latency.and_then(|seconds| Duration::try_from_secs_f32(seconds).ok())
         {
             backend.load.latency.record(latency, now);
+            backend.load.peak.record(latency, now);
         }
         Some(backend)
     }

@@ -25,7 +25,8 @@ use crate::config::{BackendConfig, Config, Overlay, Plan, Source};
 use crate::guard::Guard;
 use crate::listen::{ListenError, Listeners, Role};
 use crate::log_file::LogFile;
-use crate::snapshot::{self, Members, Parts, Published, Snapshot};
+use crate::seal::MadeKey;
+use crate::snapshot::{self, Carried, Members, Parts, Published, Snapshot};
 use crate::stats::{RequestStats, names};
 use crate::strategy::Cursor;
 use dashmap::DashMap;
@@ -313,6 +314,7 @@ pub(crate) fn new(setup: Setup) -> Started {
     let registry = Registry::new();
     let mut membership = Membership::new(&config, setup.kept);
     let mut cursor = Arc::default();
+    let mut sticky_key = None;
     let mut override_left = None;
     if let Some(handover) = setup.handover {
         let now = setup.epoch.elapsed();
@@ -324,6 +326,7 @@ pub(crate) fn new(setup: Setup) -> Started {
         let found = handover.found.iter().filter_map(|found| found.recall());
         membership.take_over(&config, handover.overlay, found.collect());
         cursor = Arc::new(Cursor::at(handover.cursor));
+        sticky_key = handover.sticky_key;
         override_left = handover
             .strategy_for
             .and_then(|left| Duration::try_from_secs_f64(left).ok());
@@ -350,6 +353,10 @@ pub(crate) fn new(setup: Setup) -> Started {
         sources: membership.statuses().into(),
         lapsed: Arc::default(),
         trials: Box::default(),
+        carried: Carried {
+            key: Some(sticky_key.unwrap_or_else(MadeKey::new)),
+            built: None,
+        },
         config,
     };
     let (publisher, published) = snapshot::channel(Snapshot::new(1, parts, &cursor));

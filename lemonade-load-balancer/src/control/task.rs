@@ -453,6 +453,7 @@ impl Task {
             sources: membership.statuses().into(),
             lapsed: self.lapsed(),
             trials: Box::default(),
+            carried: present.carried(),
             config: config.clone(),
             listening,
             members: Members::new(members),
@@ -598,6 +599,7 @@ impl Task {
                 .map(|member| Learned::of(&member.live, now))
                 .collect(),
             found: found.iter().map(FoundBackend::of).collect(),
+            sticky_key: present.carried().key,
         };
         let listeners = self.own.listeners.as_ref();
         let sockets = listeners.map(Listeners::share).transpose()?;

@@ -5,6 +5,7 @@
 //! parsers could read differently is refused, so a backend never sees a message in another shape than the one we checked.
 
 pub(crate) mod chunked;
+pub(crate) mod cookies;
 pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod request;

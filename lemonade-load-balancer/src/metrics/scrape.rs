@@ -103,7 +103,7 @@ fn requests(sources: &Sources, text: &mut Exposition) {
     type Counter = fn(&RequestStats) -> &AtomicU64;
     text.family(names::CONNECTIONS, "gauge", "Client connections open");
     text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
-    let counters: [(&str, &str, Counter); 8] = [
+    let counters: [(&str, &str, Counter); 10] = [
         (
             names::OVERFLOW,
             "Requests answered 503 because no backend had room",
@@ -121,6 +121,16 @@ fn requests(sources: &Sources, text: &mut Exposition) {
             names::HEDGES_WON,
             "Requests that the second copy answered",
             |shard| &shard.hedges_won,
+        ),
+        (
+            names::STICKY_IGNORED,
+            "Requests whose sticky cookie was not ours, or too old",
+            |shard| &shard.sticky_ignored,
+        ),
+        (
+            names::STICKY_MOVED,
+            "Attempts at another backend than the one that the request's sticky cookie names",
+            |shard| &shard.sticky_moved,
         ),
         (
             names::CONNECTIONS_TOTAL,

@@ -1,6 +1,7 @@
 //! Where an attempt goes: the strategy's choice, an ejected backend's trial, or the next one along that was not tried.
 
 use super::shard::{Shard, View};
+use super::sticky::Shown;
 use super::upstream::Upstream;
 use crate::backend::{Backend, State, Taken};
 use crate::config::MAX_RETRIES;
@@ -20,6 +21,10 @@ const MOST: usize = MAX_RETRIES as usize + 1;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     pub(super) started: Instant,
+    /// What it is recognised by, where the strategy goes by that.
+    pub(super) key: Option<u64>,
+    /// What it says about where its client was.
+    pub(super) shown: Shown,
     /// If it fails, another backend can serve it.
     pub(super) repeatable: bool,
     /// It has waited for its turn, so it need not stand behind those who wait.
@@ -145,6 +150,13 @@ impl Tried {
         view: &View,
         asking: Asking,
     ) -> Claim<'s> {
+        let must_wait = !asking.in_turn && shard.queue().waiting() > 0;
+        if let Some(place) = asking.shown.place(view)
+            && !must_wait
+            && let Some(slot) = Slot::enter(shard, &view.upstreams[place])
+        {
+            return self.note(slot);
+        }
         if !view.snapshot.trials.is_empty()
             && let Some(slot) = try_one(shard, view, asking)
         {
@@ -154,15 +166,15 @@ impl Tried {
         if size == 0 {
             return Claim::Nobody;
         }
-        if !asking.in_turn && shard.queue().waiting() > 0 {
+        if must_wait {
             return Claim::Full;
         }
-        let place = shard.pick(view, asking.started);
+        let place = shard.pick(view, asking.started, asking.key);
         if let Some(slot) = Slot::enter(shard, &view.upstreams[place]) {
             return self.note(slot);
         }
         // It has all that it may have. The strategy may have another idea; else the next along with room.
-        let other = shard.pick(view, asking.started);
+        let other = shard.pick(view, asking.started, asking.key);
         let places = std::iter::once(other).chain(from(place + 1, size));
         self.enter_first(shard, places.map(|place| &view.upstreams[place]))
     }
@@ -181,6 +193,7 @@ impl Tried {
         shard: &'s Shard,
         view: &View,
         now: Instant,
+        key: Option<u64>,
     ) -> Claim<'s> {
         if !self.leaves_others(view) {
             return Claim::Nobody;
@@ -191,7 +204,7 @@ impl Tried {
             last.is_some_and(|last| std::ptr::eq(&**last, &*upstream.backend))
         };
         let place = view.upstreams[..size].iter().position(is_last);
-        let start = place.map_or_else(|| shard.pick(view, now), |place| place + 1);
+        let start = place.map_or_else(|| shard.pick(view, now, key), |place| place + 1);
         let untried: Vec<&Rc<Upstream>> = from(start, size)
             .map(|place| &view.upstreams[place])
             .filter(|upstream| !self.has(&upstream.backend))

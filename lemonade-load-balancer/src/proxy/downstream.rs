@@ -3,6 +3,7 @@
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
 //! 3 KB.
 
+use super::affinity;
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -11,6 +12,7 @@ use super::headers::{self, Forwarding};
 use super::hops;
 use super::reply::{self, Reason, Style};
 use super::shard::{OpenConnection, Shard};
+use super::sticky::Shown;
 use crate::config::Config;
 use crate::http1::fields::{self, Known};
 use crate::http1::request::RequestHead;
@@ -241,12 +243,16 @@ fn read_request(
         }
     };
     let id = shard.request_id(&head);
+    let key = view.snapshot.key();
+    let key = key.map(|by| affinity::key_of(&head, by, forwarding, &config.headers));
+    let shown = Shown::of(&head, forwarding, &view, shard);
     let mut outbound = Output::new();
     headers::write_request(
         &head,
         forwarding,
         &config.headers,
         &id,
+        config.sticky.as_ref().map(|sticky| sticky.cookie.as_str()),
         || client.local.to_string(),
         &mut outbound,
     );
@@ -266,6 +272,8 @@ fn read_request(
         id,
         wants_json: wants_json(&head),
         started,
+        key,
+        shown,
         log: shard.log_entry(&head, client.peer),
     };
     client.buffer.consume(length);

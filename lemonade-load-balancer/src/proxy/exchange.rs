@@ -36,6 +36,8 @@ pub(super) struct Exchange<'e> {
     config: &'e Config,
     /// How long the backend may take to begin its answer.
     patience: Duration,
+    /// What is set with an answer that is no failure.
+    pub(super) cookie: Option<Box<[u8]>>,
     /// Where the request is.
     pub(super) upload: Upload,
     upload_pace: Pace,
@@ -109,6 +111,7 @@ impl<'e> Exchange<'e> {
             request,
             config,
             patience,
+            cookie: None,
             upload: Upload::Going,
             upload_pace: Pace::default(),
         }
@@ -153,7 +156,7 @@ impl<'e> Exchange<'e> {
             101 if !self.may_switch(&head) => return Err(Failure::BadAnswer),
             100..200 => {
                 let mut out = Output::new();
-                headers::write_interim(&head, &mut out);
+                headers::write_interim(&head, self.cookie.as_deref(), &mut out);
                 Head::Interim {
                     status: head.status,
                     out,
@@ -194,6 +197,8 @@ impl<'e> Exchange<'e> {
             version: self.request.version,
             keep_alive,
             id: &self.request.id,
+            // Nobody is to be kept where it failed.
+            cookie: self.cookie.as_deref().filter(|_| head.status < 500),
         };
         headers::write_response(head, &recipient, &mut out);
         Answer {

@@ -15,6 +15,7 @@ use super::relay::Relay;
 use super::reply::{self, Reason};
 use super::retry::Attempts;
 use super::shard::{Shard, View};
+use super::sticky::{self, Shown};
 use super::upstream::{ConnectError, Connection, Upstream};
 use crate::config::Config;
 use crate::http1::Version;
@@ -43,6 +44,10 @@ pub(super) struct Request {
     /// The client would rather read JSON.
     pub(super) wants_json: bool,
     pub(super) started: Instant,
+    /// What it is recognised by, where the strategy goes by that.
+    pub(super) key: Option<u64>,
+    /// What it says about where its client was.
+    pub(super) shown: Shown,
     /// What the access log wants to know of it, if it is to be logged.
     pub(super) log: Option<Box<access_log::Entry>>,
 }
@@ -150,6 +155,8 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
     }
     let mut asking = Asking {
         started: request.started,
+        key: request.key,
+        shown: request.shown,
         repeatable: request.idempotent && whole.is_some() && retries.attempts > 0,
         in_turn: false,
     };
@@ -292,6 +299,7 @@ async fn attempt<'s>(
     let slot = &*slot;
     let patience = slot.patience(config.timeouts.response_header, repeatable);
     let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
+    exchange.cookie = sticky::cookie(request, slot, view, shard);
     let mut answer = match exchange.answer(shard).await? {
         Answered::Final(answer) => answer,
         Answered::Switched { first_byte } => {

@@ -5,6 +5,7 @@
 
 use crate::config::Headers;
 use crate::http1::Version;
+use crate::http1::cookies;
 use crate::http1::fields::{Field, Known, is_named};
 use crate::http1::framing::Framing;
 use crate::http1::request::RequestHead;
@@ -81,10 +82,10 @@ impl RequestIds {
 /// The two ends of a client's connection, and what of it is said to backends.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
-    peer: IpAddr,
+    pub(super) peer: IpAddr,
     port: u16,
     /// The peer may say for whom it asks.
-    trusted: bool,
+    pub(super) trusted: bool,
     /// The fields that are the same for every request of the connection, ready to copy.
     fixed: Box<[u8]>,
 }
@@ -118,12 +119,13 @@ impl Forwarding {
     }
 }
 
-/// Writes `head` as the backend gets it.
+/// Writes `head` as the backend gets it. `own_cookie`: the name of a cookie that is ours, which it does not get.
 pub(crate) fn write_request(
     head: &RequestHead<'_>,
     forwarding: &Forwarding,
     headers: &Headers,
     id: &RequestId,
+    own_cookie: Option<&str>,
     fallback_host: impl FnOnce() -> String,
     out: &mut Vec<u8>,
 ) {
@@ -147,6 +149,7 @@ pub(crate) fn write_request(
             | Known::Te
             | Known::Upgrade => false,
             Known::Host => !rewrites_host,
+            Known::Cookie => own_cookie.is_none(),
             Known::XForwardedFor
             | Known::XForwardedHost
             | Known::XForwardedPort
@@ -171,6 +174,9 @@ pub(crate) fn write_request(
         // HTTP/1.0 knows no Host; HTTP/1.1, which we speak to backends, requires it.
         None => line(out, b"Host: ", fallback_host().as_bytes()),
     }
+    if let Some(name) = own_cookie {
+        write_cookies(head, name, out);
+    }
     write_forwarding(head, forwarding, headers, out);
     line(out, b"X-Request-Id: ", id.as_bytes());
     if let Some(forwards) = head.max_forwards {
@@ -186,6 +192,30 @@ pub(crate) fn write_request(
         line(out, b"Upgrade: ", protocol);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The cookies of other names, as they came.
+fn write_cookies(head: &RequestHead<'_>, own: &str, out: &mut Vec<u8>) {
+    let is_cookie = |field: &&Field| field.known == Known::Cookie;
+    for field in head.fields.iter().filter(is_cookie) {
+        let value = field.value(head.bytes);
+        if head.connection.names_fields && is_named(head.bytes, head.fields, field) {
+            continue;
+        }
+        if cookies::find(value, own).is_none() {
+            out.extend_from_slice(&head.bytes[field.line()]);
+            continue;
+        }
+        let begin = out.len();
+        out.extend_from_slice(field.name(head.bytes));
+        out.extend_from_slice(b": ");
+        let name_end = out.len();
+        cookies::write_others(value, own, out);
+        match out.len() == name_end {
+            true => out.truncate(begin),
+            false => out.extend_from_slice(b"\r\n"),
+        }
+    }
 }
 
 fn write_forwarding(
@@ -265,6 +295,8 @@ pub(crate) struct Recipient<'r> {
     /// Another request may follow on the client's connection.
     pub(crate) keep_alive: bool,
     pub(crate) id: &'r RequestId,
+    /// A cookie of ours for it: what follows `Set-Cookie: `.
+    pub(crate) cookie: Option<&'r [u8]>,
 }
 
 /// Writes an answer's head as the client gets it.
@@ -305,6 +337,9 @@ pub(crate) fn write_response(
     if !has_id {
         line(out, b"X-Request-Id: ", recipient.id.as_bytes());
     }
+    if let Some(cookie) = recipient.cookie {
+        line(out, b"Set-Cookie: ", cookie);
+    }
     if offers_upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
     }
@@ -317,7 +352,8 @@ pub(crate) fn write_response(
 }
 
 /// Writes a 1xx answer: an interim one (100, 103) or the switch of protocols (101), which alone carries connection fields.
-pub(crate) fn write_interim(head: &ResponseHead<'_>, out: &mut Vec<u8>) {
+/// `cookie`: one of ours that goes with the switch.
+pub(crate) fn write_interim(head: &ResponseHead<'_>, cookie: Option<&[u8]>, out: &mut Vec<u8>) {
     write_status_line(head, out);
     copy_fields(
         head.bytes,
@@ -336,6 +372,9 @@ pub(crate) fn write_interim(head: &ResponseHead<'_>, out: &mut Vec<u8>) {
     );
     if head.status == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\n");
+        if let Some(cookie) = cookie {
+            line(out, b"Set-Cookie: ", cookie);
+        }
     }
     out.extend_from_slice(VIA);
     out.extend_from_slice(b"\r\n");
@@ -411,6 +450,7 @@ mod tests {
             &forwarding,
             headers,
             &id,
+            None,
             || "10.0.0.1:8080".to_owned(),
             &mut out,
         );
@@ -432,6 +472,7 @@ mod tests {
                 version,
                 keep_alive,
                 id: &id,
+                cookie: None,
             },
             &mut out,
         );

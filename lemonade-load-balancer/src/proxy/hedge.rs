@@ -283,7 +283,9 @@ impl<'s> Race<'_, 's> {
         {
             return Second::Gone;
         }
-        let Claim::Slot(slot) = self.attempts.tried.claim_next(shard, view, first.sent) else {
+        let key = self.course.request.key;
+        let tried = &mut self.attempts.tried;
+        let Claim::Slot(slot) = tried.claim_next(shard, view, first.sent, key) else {
             return Second::Gone;
         };
         shard.record_hedge(&slot);

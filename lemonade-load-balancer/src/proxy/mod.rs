@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admission;
+mod affinity;
 mod budget;
 mod buffer;
 mod claim;
@@ -24,6 +25,7 @@ mod reply;
 mod retry;
 mod scarcity;
 mod shard;
+mod sticky;
 mod upstream;
 
 pub(crate) use admission::Admission;

@@ -36,10 +36,13 @@ impl Shard {
         if answer.status < 500 && answer.status != TOO_MANY {
             backend.load.latency.record(took, now);
             backend.load.delay.answered(took, slot.ahead, now);
+            backend.load.peak.record(took, now);
         } else if !answer.is_fault() {
             backend.load.delay.failed(now);
+            backend.load.peak.record_failure(took, now);
         }
         if answer.is_fault() {
+            backend.load.peak.record_failure(took, now);
             let error = || format!("its answer was {}", answer.status);
             return self.record_fault(slot, view, error);
         }
@@ -74,7 +77,9 @@ impl Shard {
     fn record_fault(&self, slot: &Slot<'_>, view: &View, error: impl FnOnce() -> String) {
         let backend = &slot.upstream.backend;
         ShardStats::count(&slot.upstream.stats().faults);
-        backend.load.delay.failed(self.shared.epoch.elapsed());
+        let now = self.shared.epoch.elapsed();
+        backend.load.delay.failed(now);
+        backend.load.peak.record_failure(Duration::ZERO, now);
         let in_a_row = backend.load.failed();
         if let Some(taken) = slot.take_trial() {
             let (unreachable, error) = (false, error());
@@ -105,6 +110,10 @@ impl Shard {
     ) {
         let stats = slot.upstream.stats();
         stats.record(Outcome::Answered(status), took);
+        if exchange::is_fault(status) || busy {
+            let now = self.shared.epoch.elapsed();
+            slot.upstream.backend.load.peak.record_failure(took, now);
+        }
         if exchange::is_fault(status) && !busy {
             self.record_fault(slot, view, || format!("its answer was {status}"));
         }
@@ -115,6 +124,7 @@ impl Shard {
         let now = self.shared.epoch.elapsed();
         let load = &slot.upstream.backend.load;
         load.latency.record(took, now);
+        load.peak.record(took, now);
         load.delay.answered(took, slot.ahead, now);
     }
 
@@ -147,17 +157,26 @@ impl Shard {
                     .stats()
                     .record(Outcome::ConnectFailed, Duration::ZERO);
                 ShardStats::count(&upstream.stats().faults);
+                self.record_wait(slot, Duration::ZERO);
                 self.report_unreachable(slot, error);
             }
             Failure::Unanswered if attempts.was_stale(failure) => {}
             Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout => {
                 upstream.stats().record(Outcome::Failed, Duration::ZERO);
                 tracing::debug!(backend = %upstream.backend.id, ?failure, "attempt failed");
+                self.record_wait(
+                    slot,
+                    match failure {
+                        Failure::AnswerTimeout => view.snapshot.config.timeouts.response_header,
+                        _ => Duration::ZERO,
+                    },
+                );
                 self.record_fault(slot, view, || format!("{failure:?}"));
             }
             // Only the first attempt had all the time there was.
             Failure::TotalTimeout if attempts.is_first() => {
                 upstream.stats().record(Outcome::Failed, Duration::ZERO);
+                self.record_wait(slot, view.snapshot.config.timeouts.total);
                 self.record_fault(slot, view, || {
                     "no answer in all the time there was".to_owned()
                 });
@@ -175,6 +194,12 @@ impl Shard {
             | Failure::QueueTimeout
             | Failure::Cut => {}
         }
+    }
+
+    /// Records that so long was waited for nothing.
+    fn record_wait(&self, slot: &Slot<'_>, waited: Duration) {
+        let now = self.shared.epoch.elapsed();
+        slot.upstream.backend.load.peak.record_failure(waited, now);
     }
 
     fn report_unreachable(&self, slot: &Slot<'_>, error: &ConnectError) {

@@ -62,7 +62,10 @@ impl Attempts {
             self.hopeless = view.snapshot.panic == Some(Panic::NoneTrusted);
             return self.tried.claim_first(shard, view, asking);
         }
-        match self.tried.claim_next(shard, view, asking.started) {
+        match self
+            .tried
+            .claim_next(shard, view, asking.started, asking.key)
+        {
             // Nothing was sent, so asking further costs no backend anything.
             Claim::Nobody if matches!(self.last, Some(Failure::Connect(_))) => {
                 self.tried.claim_anywhere(shard)

@@ -524,12 +524,12 @@ impl Shard {
     }
 
     /// The strategy's choice among the view's pool, which is not empty.
-    pub(super) fn pick(&self, view: &View, now: Instant) -> usize {
+    pub(super) fn pick(&self, view: &View, now: Instant, key: Option<u64>) -> usize {
         let mut rng = self.rng.borrow_mut();
         let mut context = PickContext {
             now: self.since_epoch(now),
             rng: &mut rng,
-            key: None,
+            key,
         };
         view.snapshot
             .strategy

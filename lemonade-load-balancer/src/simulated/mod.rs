@@ -4,6 +4,7 @@
 
 mod process;
 mod stdio;
+mod steering;
 
 pub use stdio::{ProtocolError, serve};
 

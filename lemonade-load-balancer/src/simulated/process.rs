@@ -1,14 +1,15 @@
 //! One process of the simulated balancer: its guard, its published view, its shards.
 
 use super::Setup;
+use super::steering::Steering;
 use crate::backend::{Backend, BackendId, Move, Taken, Verdict};
 use crate::config::{BackendConfig, Config, Source, Tier};
 use crate::guard::Guard;
 use crate::listen::Listening;
 use crate::outlier::Sign;
-use crate::snapshot::{Member, Members, Parts, Snapshot, Steered};
+use crate::snapshot::{Carried, Member, Members, Parts, Snapshot, Steered};
 use crate::stats::{Outcome, ShardStats};
-use crate::strategy::{Cursor, PickContext};
+use crate::strategy::{Cursor, Name, PickContext};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ struct Sent {
 pub(super) struct Process {
     config: Arc<Config>,
     guard: Guard,
+    /// Who says whose algorithm picks, under `adaptive`.
+    steering: Option<Steering>,
     snapshot: Snapshot,
     /// The pool's backends by number, in the pool's order.
     numbers: Vec<usize>,
@@ -43,6 +46,8 @@ pub(super) struct Process {
     looks: Duration,
     /// Something is known of a backend that is not published yet.
     learned: bool,
+    /// Whose algorithm picks.
+    picks_by: Name,
 }
 
 impl Process {
@@ -69,7 +74,7 @@ impl Process {
         let parts = Parts {
             config: config.clone(),
             strategy_name: setup.strategy,
-            steered: Steered::plainly(setup.strategy),
+            steered: Steered::plainly(at_first(&config)),
             listening: Listening {
                 proxy: config.listen,
                 admin: None,
@@ -77,6 +82,7 @@ impl Process {
             sources: Arc::default(),
             lapsed: Arc::default(),
             trials: Box::default(),
+            carried: Carried::default(),
             members: Members::new(members),
         };
         let snapshot = Snapshot::new(1, parts, &cursor);
@@ -88,6 +94,8 @@ impl Process {
             rngs: (0..shards).map(rng).collect(),
             looks: HOUSEKEEPING,
             learned: false,
+            picks_by: at_first(&config),
+            steering: Steering::new(&config, seed),
             config,
             guard,
             snapshot,
@@ -194,7 +202,7 @@ impl Process {
         self.snapshot.members[number].live.load.leave();
         match ok {
             true => self.succeeded(number, &sent, now, latency),
-            false => self.failed(number, &sent, now),
+            false => self.failed(number, &sent, now, latency),
         }
         self.publish_learned(now);
     }
@@ -210,7 +218,11 @@ impl Process {
     fn succeeded(&mut self, number: usize, sent: &Sent, now: Duration, latency: Duration) {
         let backend = &self.snapshot.members[number].live;
         backend.stats[sent.shard].record(Outcome::Answered(200), latency);
+        if let Some(steering) = &mut self.steering {
+            steering.answered(latency);
+        }
         backend.load.latency.record(latency, now);
+        backend.load.peak.record(latency, now);
         backend.load.delay.answered(latency, sent.ahead, now);
         backend.load.succeeded();
         if sent.trial.is_some() {
@@ -218,11 +230,12 @@ impl Process {
         }
     }
 
-    fn failed(&mut self, number: usize, sent: &Sent, now: Duration) {
+    fn failed(&mut self, number: usize, sent: &Sent, now: Duration, latency: Duration) {
         let backend = &self.snapshot.members[number].live;
         let stats = &backend.stats[sent.shard];
         stats.record(Outcome::Failed, Duration::ZERO);
         ShardStats::count(&stats.faults);
+        backend.load.peak.record_failure(latency, now);
         backend.load.delay.failed(now);
         let in_a_row = backend.load.failed();
         if sent.trial.is_some() {
@@ -266,7 +279,19 @@ impl Process {
             self.guard.compare(at);
             let (moved, shown) = self.guard.pass_time(&self.config, at);
             self.learned |= shown || !moved.is_empty();
+            self.steer(at);
             self.publish_learned(at);
+        }
+    }
+
+    /// Lets the engine look, if its second has passed.
+    fn steer(&mut self, now: Duration) {
+        let Some(steering) = &mut self.steering else {
+            return;
+        };
+        if let Some(name) = steering.tick(&self.snapshot, now) {
+            self.learned |= name != self.picks_by;
+            self.picks_by = name;
         }
     }
 
@@ -280,10 +305,19 @@ impl Process {
         }
         let mut parts = self.snapshot.parts();
         parts.trials = self.guard.trials(parts.members.list(), now);
+        parts.steered.by = self.picks_by;
         let generation = self.snapshot.generation + 1;
         self.snapshot = Snapshot::new(generation, parts, &self.cursor);
         let pool = self.snapshot.pool.backends().iter();
         self.numbers = pool.map(|backend| self.number_of(backend)).collect();
+    }
+}
+
+/// Who picks before the engine has said anything.
+fn at_first(config: &Config) -> Name {
+    match config.strategy {
+        Name::Adaptive => config.engine.settings.first(),
+        other => other,
     }
 }
 

@@ -4,16 +4,20 @@
 //! keeps an `arc_swap::Cache`). Live state is *shared* between snapshots, never copied: publishing loses nothing learned.
 
 mod eligible;
+mod stickiness;
 
 pub use eligible::Panic;
+pub(crate) use stickiness::Stickiness;
 
 use crate::backend::{Backend, BackendId};
-use crate::config::{BackendConfig, Config, Source};
+use crate::config::{BackendConfig, Config, Key, Source};
+use crate::decision::BackendSample;
 use crate::listen::Listening;
-use crate::strategy::{self, Cursor, Pool, Strategy};
+use crate::seal::MadeKey;
+use crate::strategy::{self, Built, Cursor, Pool, Strategy};
 use arc_swap::ArcSwap;
 use eligible::{Candidate, choose};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -100,6 +104,16 @@ pub(crate) struct Parts {
     pub(crate) sources: Arc<[SourceStatus]>,
     pub(crate) lapsed: Arc<[Arc<Backend>]>,
     pub(crate) trials: Box<[Arc<Backend>]>,
+    pub(crate) carried: Carried,
+}
+
+/// What goes from each snapshot to the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    /// What sticky cookies are sealed with unless the configuration says so; without either there are none.
+    pub(crate) key: Option<MadeKey>,
+    /// The strategy that picked last.
+    pub(crate) built: Option<Arc<Built>>,
 }
 
 /// One published view.
@@ -127,6 +141,9 @@ pub struct Snapshot {
     pub strategy: Arc<dyn Strategy>,
     /// What was asked for; it may differ from the configuration's, when it was changed by hand.
     pub strategy_name: strategy::Name,
+    /// What sticky cookies say, if there are any.
+    pub(crate) stickiness: Option<Stickiness>,
+    carried: Carried,
     /// Whose algorithm that is; another than was asked for only under `adaptive`.
     pub picks_by: strategy::Name,
     /// When the engine last switched, or somebody by hand; since the process began.
@@ -145,7 +162,14 @@ impl Snapshot {
         let choice = choose(&candidates, parts.config.panic_threshold);
         let chosen = choice.places.iter().map(|place| &members.list[*place]);
         let pool = Pool::new(chosen.map(|member| (member.live.clone(), member.config.weight)));
-        let strategy = strategy::build(parts.steered.by, &pool, cursor);
+        let (name, options) = (parts.steered.by, parts.config.affinity.options);
+        let built = parts.carried.built;
+        let built = built
+            .filter(|built| built.serves(name, &pool, &options))
+            .unwrap_or_else(|| Arc::new(Built::new(name, &pool, cursor, options)));
+        let key = parts.carried.key;
+        let sticky = parts.config.sticky.as_ref();
+        let stickiness = sticky.and_then(|it| Stickiness::new(it, key.as_ref(), &pool));
         Snapshot {
             generation,
             places: members.places,
@@ -156,12 +180,17 @@ impl Snapshot {
             lapsed: parts.lapsed,
             trials: parts.trials,
             panic: choice.panic,
+            stickiness,
             pool,
-            strategy,
+            strategy: built.strategy.clone(),
             strategy_name: parts.strategy_name,
-            picks_by: parts.steered.by,
+            picks_by: name,
             switched: parts.steered.switched,
             override_until: parts.steered.until,
+            carried: Carried {
+                key,
+                built: Some(built),
+            },
         }
     }
 
@@ -183,7 +212,30 @@ impl Snapshot {
             sources: self.sources.clone(),
             lapsed: self.lapsed.clone(),
             trials: self.trials.clone(),
+            carried: self.carried(),
         }
+    }
+
+    /// What the next snapshot is handed on.
+    pub(crate) fn carried(&self) -> Carried {
+        self.carried.clone()
+    }
+
+    /// What the strategy recognises requests by, if it does.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        let wanted = self.strategy_name.wants_key();
+        wanted.then_some(&self.config.affinity.key)
+    }
+
+    /// What each member's counters say now, for the engine.
+    pub(crate) fn samples(&self, now: Duration) -> Vec<BackendSample> {
+        let pool = self.pool.backends().iter();
+        let pool: HashSet<*const Backend> = pool.map(Arc::as_ptr).collect();
+        let sample = |member: &Member| {
+            let eligible = pool.contains(&Arc::as_ptr(&member.live));
+            BackendSample::of(&member.live, member.config.weight, eligible, now)
+        };
+        self.members.iter().map(sample).collect()
     }
 
     /// How many backends are usable.

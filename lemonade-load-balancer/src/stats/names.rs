@@ -52,6 +52,10 @@ pub const RETRIES_REFUSED: &str = "lemonade_retry_budget_exhausted_total";
 pub const HEDGES: &str = "lemonade_hedges_total";
 /// Those of them that the second copy answered.
 pub const HEDGES_WON: &str = "lemonade_hedges_won_total";
+/// Requests whose sticky cookie was not ours, or too old.
+pub const STICKY_IGNORED: &str = "lemonade_sticky_cookies_ignored_total";
+/// Attempts at another backend than the one that the request's sticky cookie names.
+pub const STICKY_MOVED: &str = "lemonade_sticky_moves_total";
 /// 1 while backends are picked that are not usable.
 pub const PANIC: &str = "lemonade_panic_mode";
 /// Switches of the strategy by the engine.

@@ -26,6 +26,10 @@ pub(crate) struct RequestStats {
     pub(crate) hedges_won: AtomicU64,
     /// Retries that the budget did not allow.
     pub(crate) retries_refused: AtomicU64,
+    /// Sticky cookies that were not ours, or too old.
+    pub(crate) sticky_ignored: AtomicU64,
+    /// Clients that another backend answered than the one that their sticky cookie names.
+    pub(crate) sticky_moved: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
     /// Turned away because their client has too many.

@@ -65,3 +65,21 @@ pub(super) fn lowest_from(scores: &[f64], start: usize) -> usize {
         })
         .unwrap_or_default()
 }
+
+/// Each one's chance where two are drawn and the second wins if it is better than the first. Cost: O(n^2).
+pub(super) fn chances_of_pairs(size: usize, is_better: &dyn Fn(usize, usize) -> bool) -> Vec<f64> {
+    let pairs = (size * (size - 1)).max(1) as f64;
+    let won = |place: usize| {
+        let others = (0..size).filter(|other| *other != place);
+        let won = others.map(|other| {
+            let first = u32::from(!is_better(other, place));
+            first + u32::from(is_better(place, other))
+        });
+        if size == 1 {
+            1.0
+        } else {
+            f64::from(won.sum::<u32>()) / pairs
+        }
+    };
+    (0..size).map(won).collect()
+}

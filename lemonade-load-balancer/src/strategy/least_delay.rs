@@ -10,14 +10,13 @@
 
 use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 use crate::backend::{Backend, FULL_SHARE};
-use std::time::Duration;
 
 /// Delays nearer to the least than this are equal: closer than they are known.
 const ALIKE: f32 = 1.1;
 /// Silence for so many times the cost of a place is not yet one.
 const PATIENCE: f32 = 5.0;
-/// An idle backend that was left out for so long is picked, so that what is known of it is never older.
-const LEFT_OUT: Duration = Duration::from_secs(4);
+/// An idle backend that was left out for so long, in nanoseconds, is picked, so that what is known of it is never older.
+const LEFT_OUT: u64 = 4_000_000_000;
 /// Up to so many backends are all looked at; of more, a sample.
 const ALL: usize = 128;
 /// How many are looked at then.
@@ -30,8 +29,8 @@ pub struct Prediction {
     pub places: u32,
     /// Seconds a place.
     pub cost: f32,
-    /// How much of it counts, from 0 to 1 (slow start, degraded).
-    pub share: f32,
+    /// How much of it counts, in percent (slow start, degraded).
+    pub share: u32,
     /// Seconds that it has been silent for beyond what is usual.
     pub silence: f32,
     /// Seconds that its errors are worth.
@@ -39,8 +38,8 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// What is expected of `backend` now, of which `share` percent count.
-    pub fn of(backend: &Backend, share: u32, now: Duration) -> Self {
+    /// What is expected of `backend` now, in nanoseconds since the process began; `share` percent of it count.
+    pub fn of(backend: &Backend, share: u32, now: u64) -> Self {
         let delay = &backend.load.delay;
         let cost = delay.cost();
         let in_flight = backend.load.in_flight();
@@ -51,7 +50,7 @@ impl Prediction {
         Prediction {
             places: in_flight.saturating_add(1),
             cost,
-            share: share as f32 / FULL_SHARE as f32,
+            share,
             silence,
             price: delay.price(),
         }
@@ -59,7 +58,13 @@ impl Prediction {
 
     /// All of it, in seconds.
     pub fn seconds(&self) -> f32 {
-        self.places as f32 * self.cost / self.share + self.silence + self.price
+        let queue = self.places as f32 * self.cost;
+        // Nearly all count in full, and a division takes as long as all the rest.
+        let queue = match self.share {
+            FULL_SHARE => queue,
+            share => queue * FULL_SHARE as f32 / share as f32,
+        };
+        queue + self.silence + self.price
     }
 }
 
@@ -69,37 +74,34 @@ pub struct LeastDelay;
 
 impl Strategy for LeastDelay {
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize {
-        let size = pool.len();
+        let (size, now) = (pool.len(), nanos(context));
         let picked = match size <= ALL {
-            true => least(pool, 0..size, context.now),
-            false => least(pool, sample(size, context.rng.usize(..size)), context.now),
+            true => least(pool, 0..size, now),
+            false => least(pool, sample(size, context.rng.usize(..size)), now),
         };
-        pool.backends()[picked].load.delay.picked(context.now);
+        pool.backends()[picked].load.delay.picked(now);
         picked
     }
 
     fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let size = pool.len();
+        let (size, now) = (pool.len(), nanos(context));
         let terms = |place: usize| {
             let backend = &pool.backends()[place];
-            let predicted = Prediction::of(backend, share(pool, place), context.now);
-            let picked = Duration::from_nanos(backend.load.delay.last_picked());
+            let predicted = Prediction::of(backend, share(pool, place), now);
+            let idle = now.saturating_sub(backend.load.delay.last_picked());
             vec![
                 Term::new("places", predicted.places),
                 Term::new("cost_seconds", predicted.cost),
-                Term::new("share", predicted.share),
+                Term::new("share_percent", predicted.share),
                 Term::new("silence_seconds", predicted.silence),
                 Term::new("price_seconds", predicted.price),
-                Term::new(
-                    "idle_seconds",
-                    context.now.saturating_sub(picked).as_secs_f64(),
-                ),
+                Term::new("idle_seconds", idle as f64 * 1e-9),
                 Term::new("score_seconds", predicted.seconds()),
             ]
         };
         let choice = match size <= ALL {
-            true => Choice::This(least(pool, 0..size, context.now)),
-            false => Choice::Chances(chances(pool, context.now)),
+            true => Choice::This(least(pool, 0..size, now)),
+            false => Choice::Chances(chances(pool, now)),
         };
         Explanation {
             rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; an idle one \
@@ -117,7 +119,7 @@ fn sample(size: usize, start: usize) -> impl Iterator<Item = usize> + Clone {
 }
 
 /// Over all samples that may be drawn.
-fn chances(pool: &Pool, now: Duration) -> Vec<f64> {
+fn chances(pool: &Pool, now: u64) -> Vec<f64> {
     let size = pool.len();
     let mut chances = vec![0.0; size];
     for start in 0..size {
@@ -130,26 +132,35 @@ fn share(pool: &Pool, place: usize) -> u32 {
     pool.shares().map_or(FULL_SHARE, |shares| shares[place])
 }
 
+/// Since the process began.
+fn nanos(context: &PickContext<'_>) -> u64 {
+    context.now.as_nanos() as u64
+}
+
 /// The place of the least delay among `places`, of which there are at most [`ALL`], and at least one.
-fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: Duration) -> usize {
-    let mut delays = [0f32; ALL];
-    let mut least = f32::INFINITY;
-    let nanos = now.as_nanos() as u64;
+fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: u64) -> usize {
+    // As bits: those of positive numbers have the same order, and integers are compared in a third of the time.
+    let mut delays = [0u32; ALL];
+    let mut least = f32::INFINITY.to_bits();
+    let out_before = now.saturating_sub(LEFT_OUT);
     for (place, delay) in places.clone().zip(&mut delays) {
         let backend = &pool.backends()[place];
-        *delay = Prediction::of(backend, share(pool, place), now).seconds();
+        let predicted = Prediction::of(backend, share(pool, place), now);
+        *delay = predicted.seconds().to_bits();
         least = least.min(*delay);
-        let left_out = nanos.saturating_sub(backend.load.delay.last_picked());
-        if left_out > LEFT_OUT.as_nanos() as u64 && backend.load.in_flight() == 0 {
+        if backend.load.delay.last_picked() < out_before && predicted.places == 1 {
             return place;
         }
     }
-    let equals = places
-        .zip(&delays)
-        .filter(|(_, delay)| **delay <= least * ALIKE);
-    let longest_ago = |place: &usize| pool.backends()[*place].load.delay.last_picked();
-    equals
-        .map(|(place, _)| place)
-        .min_by_key(longest_ago)
-        .unwrap_or_default()
+    let bound = (f32::from_bits(least) * ALIKE).to_bits();
+    let (mut picked, mut earliest) = (None, u64::MAX);
+    for (place, delay) in places.zip(&delays) {
+        let last = pool.backends()[place].load.delay.last_picked();
+        // A choice, not a branch: which of them are equals cannot be foreseen.
+        let key = if *delay <= bound { last } else { u64::MAX };
+        if key < earliest {
+            (picked, earliest) = (Some(place), key);
+        }
+    }
+    picked.unwrap_or_default()
 }

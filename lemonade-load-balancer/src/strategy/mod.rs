@@ -5,20 +5,33 @@
 //! same code run under real traffic, in a test and in a simulation. Each algorithm is one file; adding one means adding its
 //! name to [`Name`] and a line to [`build`].
 
+mod bound;
+mod built;
+mod consistent_hash;
 mod explain;
 mod fastest_response_time;
+#[cfg(test)]
+mod hashed;
+mod key;
 mod least_connections;
 mod least_delay;
+mod maglev;
+mod peak_ewma;
 mod power_of_two;
 mod random;
 mod round_robin;
 mod weighted;
 mod weighted_round_robin;
 
+pub use built::Built;
+pub use consistent_hash::ConsistentHash;
 pub use explain::{Choice, Explanation, Term};
 pub use fastest_response_time::FastestResponseTime;
+pub use key::key;
 pub use least_connections::LeastConnections;
 pub use least_delay::{LeastDelay, Prediction};
+pub use maglev::Maglev;
+pub use peak_ewma::PeakEwma;
 pub use power_of_two::PowerOfTwo;
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -152,6 +165,12 @@ pub enum Name {
     FastestResponseTime,
     /// The less busy of two drawn at random.
     PowerOfTwo,
+    /// The better of two drawn at random, by the worst recent time to first byte and the requests in flight.
+    PeakEwma,
+    /// Equal keys to the same backend; when one comes or goes, no other keys move.
+    ConsistentHash,
+    /// The same, spread more evenly, with a few more that move.
+    Maglev,
     /// The shortest predicted delay: what each backend has shown, what is in flight there, how long it has been silent.
     LeastDelay,
     /// Whatever the engine finds best: `least_delay`, unless there is a reason.
@@ -160,7 +179,7 @@ pub enum Name {
 
 impl Name {
     /// Every strategy, in the order in which the documentation lists them.
-    pub const ALL: [Name; 9] = [
+    pub const ALL: [Name; 12] = [
         Name::RoundRobin,
         Name::WeightedRoundRobin,
         Name::Random,
@@ -168,8 +187,11 @@ impl Name {
         Name::LeastConnections,
         Name::FastestResponseTime,
         Name::PowerOfTwo,
+        Name::PeakEwma,
         Name::LeastDelay,
         Name::Adaptive,
+        Name::ConsistentHash,
+        Name::Maglev,
     ];
 
     /// As written in configurations, the API and metrics.
@@ -182,9 +204,17 @@ impl Name {
             Name::LeastConnections => "least_connections",
             Name::FastestResponseTime => "fastest_response_time",
             Name::PowerOfTwo => "power_of_two",
+            Name::PeakEwma => "peak_ewma",
+            Name::ConsistentHash => "consistent_hash",
+            Name::Maglev => "maglev",
             Name::LeastDelay => "least_delay",
             Name::Adaptive => "adaptive",
         }
+    }
+
+    /// It picks by [`PickContext::key`].
+    pub fn wants_key(self) -> bool {
+        matches!(self, Name::ConsistentHash | Name::Maglev)
     }
 }
 
@@ -207,24 +237,12 @@ impl<'de> serde::Deserialize<'de> for Name {
     }
 }
 
-/// Names that the conventions promise and a later release brings.
-const PLANNED: [&str; 3] = ["peak_ewma", "consistent_hash", "maglev"];
-
 /// Why a word names no strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownStrategy {
     /// A word that means nothing here.
     #[error("unknown strategy `{word}`{}; known are {}", did_you_mean(.word), known())]
     Unknown {
-        /// What was written.
-        word: String,
-    },
-    /// A strategy of a later release.
-    #[error(
-        "strategy `{word}` is planned but not in this release; known are {}",
-        known()
-    )]
-    Planned {
         /// What was written.
         word: String,
     },
@@ -249,16 +267,39 @@ impl FromStr for Name {
             return Ok(name);
         }
         let word = word.to_owned();
-        match PLANNED.contains(&plain.as_str()) {
-            true => Err(UnknownStrategy::Planned { word }),
-            false => Err(UnknownStrategy::Unknown { word }),
+        Err(UnknownStrategy::Unknown { word })
+    }
+}
+
+/// What a configuration may say of a strategy besides its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// How far above its fair share of the requests in flight a backend may go before its keys go to another: for those that
+    /// pick by a key. Default 1.25, 1.01 to 100; `None` is `off`.
+    pub bounded_load: Option<f64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            bounded_load: Some(1.25),
         }
     }
 }
 
+/// [`build_with`] the default options.
+pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+    build_with(name, pool, cursor, &Options::default())
+}
+
 /// The strategy of this name for this pool. `cursor` is the balancer's one place in the rotation: it goes from strategy to
 /// strategy and from reload to reload.
-pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy> {
+pub fn build_with(
+    name: Name,
+    pool: &Pool,
+    cursor: &Arc<Cursor>,
+    options: &Options,
+) -> Arc<dyn Strategy> {
     match name {
         // Blind to weights, not to a slow start.
         Name::RoundRobin => match pool.shares() {
@@ -276,6 +317,9 @@ pub fn build(name: Name, pool: &Pool, cursor: &Arc<Cursor>) -> Arc<dyn Strategy>
         Name::LeastConnections => Arc::new(LeastConnections::new(cursor.clone())),
         Name::FastestResponseTime => Arc::new(FastestResponseTime::new(cursor.clone())),
         Name::PowerOfTwo => Arc::new(PowerOfTwo),
+        Name::PeakEwma => Arc::new(PeakEwma),
+        Name::ConsistentHash => Arc::new(ConsistentHash::new(pool, options.bounded_load)),
+        Name::Maglev => Arc::new(Maglev::new(pool, options.bounded_load)),
         Name::LeastDelay | Name::Adaptive => Arc::new(LeastDelay),
     }
 }
@@ -330,8 +374,6 @@ pub(crate) mod tests {
         }
         let message = "round_robbin".parse::<Name>().unwrap_err().to_string();
         assert!(message.contains("did you mean `round_robin`?"), "{message}");
-        let message = "maglev".parse::<Name>().unwrap_err().to_string();
-        assert!(message.contains("planned"), "{message}");
     }
 
     proptest! {
@@ -394,6 +436,7 @@ pub(crate) mod tests {
                     shares[picked] += 1;
                     let took = Duration::from_secs_f64(-0.01 * (1.0 - rng.f64()).ln());
                     pool.backends()[picked].load.latency.record(took, now);
+                    pool.backends()[picked].load.peak.record(took, now);
                 }
                 for share in shares {
                     prop_assert!(share >= 500, "{name}: {share} of {count} over {size}");

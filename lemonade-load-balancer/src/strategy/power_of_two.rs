@@ -3,6 +3,7 @@
 //! Nearly as good as looking at all, for the price of two: with many backends, or counts that are a little old, it is the
 //! safer choice, because it never sends everyone to the same minimum.
 
+use super::explain::chances_of_pairs;
 use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Cost: O(1), two backends' cache lines.
@@ -38,7 +39,9 @@ impl Strategy for PowerOfTwo {
         Explanation {
             rule: "of two drawn at random, the lower (in flight + 1) / weight",
             terms: (0..pool.len()).map(terms).collect(),
-            choice: Choice::Chances(chances(pool)),
+            choice: Choice::Chances(chances_of_pairs(pool.len(), &|place, other| {
+                is_less_busy(pool, place, other)
+            })),
         }
     }
 }
@@ -48,25 +51,6 @@ fn is_less_busy(pool: &Pool, place: usize, other: usize) -> bool {
     let load = |index: usize| u64::from(pool.backends()[index].load.in_flight()) + 1;
     let weight = |index: usize| u64::from(pool.weights()[index]);
     load(place) * weight(other) < load(other) * weight(place)
-}
-
-/// Over all pairs that may be drawn. Cost: O(n^2).
-fn chances(pool: &Pool) -> Vec<f64> {
-    let size = pool.len();
-    let pairs = (size * (size - 1)).max(1) as f64;
-    let won = |place: usize| {
-        let others = (0..size).filter(|other| *other != place);
-        let won = others.map(|other| {
-            let first = u32::from(!is_less_busy(pool, other, place));
-            first + u32::from(is_less_busy(pool, place, other))
-        });
-        if size == 1 {
-            1.0
-        } else {
-            f64::from(won.sum::<u32>()) / pairs
-        }
-    };
-    (0..size).map(won).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod affinity;
 mod answers;
 mod apart;
 mod backpressure;

@@ -9,6 +9,7 @@ pub(crate) mod load_balancer;
 pub(crate) mod process;
 pub(crate) mod reload;
 pub(crate) mod shell;
+pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod strategy;
 pub(crate) mod worker;

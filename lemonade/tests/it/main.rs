@@ -10,5 +10,6 @@ mod operator;
 mod process;
 mod refusals;
 mod runs;
+mod simulate;
 mod takeover;
 mod traffic;

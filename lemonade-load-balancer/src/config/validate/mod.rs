@@ -2,6 +2,7 @@
 //!
 //! Reports every fault at once. Precedence: flag > environment > file > default.
 
+mod affinity;
 mod discovery;
 mod engine;
 mod health;
@@ -117,8 +118,9 @@ impl Check<'_> {
             config.listen = self.listen(path, &listen).unwrap_or(config.listen);
         }
         if let Some(strategy) = raw.strategy {
-            config.strategy = strategy.0.name.0;
+            self.strategy(strategy.0, &mut config);
         }
+        config.sticky = self.sticky(raw.sticky);
         config.backends = self.backends(raw.backends.0);
         config.health = self.health(
             raw.health,
@@ -558,13 +560,13 @@ mod tests {
         load(Some(file.path()), &environment, &Overrides::default())
     }
 
-    fn good(text: &str) -> Config {
+    pub(super) fn good(text: &str) -> Config {
         load_text(".yaml", text, &[])
             .unwrap_or_else(|faults| panic!("{faults}"))
             .config
     }
 
-    fn faults(text: &str) -> String {
+    pub(super) fn faults(text: &str) -> String {
         load_text(".yaml", text, &[])
             .expect_err("a fault")
             .to_string()

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod report;
+pub mod scenario;
+
+mod compare;
+mod ideal;
+mod picker;
+mod replay;
+mod world;
+
+pub use compare::{Case, Contestant, Progress, compare};
+pub use picker::Picker;
+pub use replay::{AS_RECORDED, LogError, read_log};
