@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::delay::Delay;
+use crate::speed::Speed;
 use crate::wait::Wait;
 
 /// The faults in force.
@@ -23,8 +24,12 @@ use crate::wait::Wait;
 pub(crate) struct Chaos {
     pub(crate) delay: Delay,
     pub(crate) jitter: Duration,
+    /// Divides every delay, the requests' own included.
+    pub(crate) speed: Speed,
     pub(crate) error_rate: Percent,
     pub(crate) error_status: u16,
+    /// How long an error takes: it waits in no queue and takes no slot.
+    pub(crate) error_after: Duration,
     /// `/work` is accepted and never answered.
     pub(crate) hang: bool,
     /// `/health` answers 503.
@@ -53,6 +58,10 @@ impl Chaos {
             self.capacity = capacity;
         }
         self.jitter = change.jitter.map_or(self.jitter, |Wait(jitter)| jitter);
+        self.speed = change.speed.unwrap_or(self.speed);
+        self.error_after = change
+            .error_after
+            .map_or(self.error_after, |Wait(after)| after);
         self.error_rate = change.error_rate.unwrap_or(self.error_rate);
         self.error_status = change
             .error_status
@@ -73,8 +82,10 @@ impl Chaos {
         json!({
             "delay": self.delay,
             "jitter": format_duration(self.jitter),
+            "speed": self.speed,
             "error_rate": self.error_rate.to_string(),
             "error_status": self.error_status,
+            "error_after": format_duration(self.error_after),
             "hang": self.hang,
             "refuse_health": self.refuse_health,
             "pause": format_duration(self.pause_left(now)),
@@ -92,8 +103,10 @@ pub(crate) struct Change {
     pub(crate) reset: bool,
     delay: Option<ShortOr<Delay>>,
     jitter: Option<Wait>,
+    speed: Option<Speed>,
     error_rate: Option<Percent>,
     error_status: Option<ErrorStatus>,
+    error_after: Option<Wait>,
     hang: Option<bool>,
     refuse_health: Option<bool>,
     pause: Option<Wait>,
@@ -190,8 +203,10 @@ mod tests {
         Chaos {
             delay: Delay::Constant(Duration::from_millis(10)),
             jitter: Duration::ZERO,
+            speed: Speed::USUAL,
             error_rate: "0%".parse().unwrap(),
             error_status: 500,
+            error_after: Duration::ZERO,
             hang: false,
             refuse_health: false,
             close: false,
@@ -290,6 +305,10 @@ mod tests {
                 "chaos:1:11: delay: expected a `shape` from 0.1 to 100, found 0",
             ),
             (
+                r#"{"speed": 0}"#,
+                "chaos:1:11: speed: expected a speed from 0.001 to 1000, where 1 is the usual one, found 0",
+            ),
+            (
                 r#"{"capacity": "on"}"#,
                 "chaos:1:14: capacity: expected a whole number from 1, or `off`",
             ),
@@ -306,7 +325,7 @@ mod tests {
         for body in [
             "{}",
             r#"{"delay": {"lognormal": {"median": 5, "sigma": 1.5}}, "jitter": "1ms", "capacity": 3}"#,
-            r#"{"error_rate": "7%", "error_status": 503, "close": true, "refuse_health": true}"#,
+            r#"{"error_rate": "7%", "error_status": 503, "error_after": "5ms", "speed": 0.25, "close": true, "refuse_health": true}"#,
             r#"{"pause": "2s", "hang": true, "capacity": "off"}"#,
         ] {
             let mut original = start();

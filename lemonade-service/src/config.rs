@@ -18,6 +18,7 @@ use crate::chaos::Capacity;
 use crate::delay::Delay;
 use crate::framework::Framework;
 use crate::scenario::Scenario;
+use crate::speed::Speed;
 use crate::wait::Wait;
 
 /// What `lemonade worker` was started with, unparsed; None is a flag that was not given.
@@ -33,6 +34,8 @@ pub struct WorkerOptions {
     pub delay: Option<String>,
     /// `--jitter`
     pub jitter: Option<String>,
+    /// `--speed`
+    pub speed: Option<String>,
     /// `--error-rate`
     pub error_rate: Option<String>,
     /// `--capacity`
@@ -58,6 +61,8 @@ pub struct WorkerConfig {
     pub delay: Delay,
     /// How much more or less than `delay`, as likely each. Default: none.
     pub jitter: Duration,
+    /// What every delay is divided by, those that requests ask for included: 0.001 to 1000. Default: 1.
+    pub speed: Speed,
     /// The share of `/work` that is answered with an error, at once. Default: none.
     pub error_rate: Percent,
     /// How many `/work` requests are worked on at once; the others queue. Default: any number.
@@ -77,6 +82,7 @@ impl WorkerConfig {
             name: format!("worker-{framework}"),
             delay: Delay::Constant(Duration::from_millis(10)),
             jitter: Duration::ZERO,
+            speed: Speed::USUAL,
             error_rate: Percent::whole(0),
             capacity: None,
             drain_timeout: Duration::from_secs(10),
@@ -102,6 +108,7 @@ impl WorkerConfig {
         let name = sources.setting("name", options.name, file.name);
         let delay = sources.setting("delay", options.delay, file.delay.map(|short| short.0));
         let jitter = sources.setting("jitter", options.jitter, file.jitter);
+        let speed = sources.setting("speed", options.speed, file.speed);
         let error_rate = sources.setting("error_rate", options.error_rate, file.error_rate);
         let capacity = sources.setting("capacity", options.capacity, file.capacity);
         let drain = sources.setting("drain_timeout", options.drain_timeout, file.drain_timeout);
@@ -113,6 +120,7 @@ impl WorkerConfig {
             name: name.map_or(default.name, |Name(name)| name),
             delay: delay.unwrap_or(default.delay),
             jitter: jitter.map_or(default.jitter, |Wait(jitter)| jitter),
+            speed: speed.unwrap_or(default.speed),
             error_rate: error_rate.unwrap_or(default.error_rate),
             capacity: capacity.map_or(default.capacity, |Capacity(capacity)| capacity),
             drain_timeout: drain.map_or(default.drain_timeout, |Wait(drain)| drain),
@@ -219,6 +227,7 @@ struct RawConfig {
     )]
     delay: Option<ShortOr<Delay>>,
     jitter: Option<Wait>,
+    speed: Option<Speed>,
     error_rate: Option<Percent>,
     capacity: Option<Capacity>,
     #[serde(alias = "drain_timeout_millis")]
@@ -346,6 +355,7 @@ mod tests {
             ("LEMONADE_WORKER_ADDRESS", "[::1]:0"),
             ("LEMONADE_WORKER_ERROR_RATE", "5%"),
             ("LEMONADE_WORKER_CAPACITY", "3"),
+            ("LEMONADE_WORKER_SPEED", "0.5"),
             ("LEMONADE_WORKER_DRAIN_TIMEOUT", "3s"),
             ("LEMONADE_WORKER_SCENARIO", scenario.to_str().unwrap()),
             ("LEMONADE_WORKER_CONFIG", config.to_str().unwrap()),
@@ -355,6 +365,7 @@ mod tests {
         assert_eq!(config.address.to_string(), "[::1]:0");
         assert_eq!(config.error_rate, Percent::whole(5));
         assert_eq!(config.capacity, NonZeroUsize::new(3));
+        assert_eq!(Ok(config.speed), "0.5".parse());
         assert_eq!(config.drain_timeout, Duration::from_secs(3));
         assert!(config.scenario.is_some());
         assert!(matches!(config.delay, Delay::Uniform { .. }));

@@ -46,6 +46,8 @@ macro_rules! conformance {
             query_overrides_delay_status_and_size
             bad_overrides_are_refused_by_name
             error_rate_of_all_fails_every_request
+            speed_divides_every_delay
+            errors_take_as_long_as_they_are_told
             capacity_queues_what_exceeds_it
             chaos_is_shown_changed_and_reset
             bad_chaos_changes_nothing
@@ -341,6 +343,34 @@ pub fn error_rate_of_all_fails_every_request(subject: Subject) {
         assert_eq!(worker.get("/work").status, 500);
     }
     assert_eq!(worker.get("/health").status, 200);
+}
+
+#[doc(hidden)]
+pub fn speed_divides_every_delay(subject: Subject) {
+    let options = WorkerOptions {
+        delay: Some("4s".to_owned()),
+        speed: Some("100".to_owned()),
+        ..WorkerOptions::default()
+    };
+    let worker = Running::with(subject, options);
+    let took = |path: &str| {
+        let reply = worker.get(path);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["took_ms"].as_f64().expect("a number")
+    };
+    assert!((40.0..4_000.0).contains(&took("/work")));
+    assert!((50.0..5_000.0).contains(&took("/work?delay=5s")));
+    worker.chaos(&json!({ "speed": 0.1 }));
+    assert!(took("/work?delay=5ms") >= 50.0);
+}
+
+#[doc(hidden)]
+pub fn errors_take_as_long_as_they_are_told(subject: Subject) {
+    let worker = Running::start(subject);
+    worker.chaos(&json!({ "error_rate": "100%", "error_after": "40ms" }));
+    let began = Instant::now();
+    assert_eq!(worker.get("/work").status, 500);
+    assert!(began.elapsed() >= Duration::from_millis(40));
 }
 
 #[doc(hidden)]

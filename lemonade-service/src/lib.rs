@@ -12,6 +12,7 @@ mod overrides;
 mod route;
 mod scenario;
 mod slots;
+mod speed;
 mod wait;
 mod worker;
 
@@ -21,5 +22,6 @@ pub use delay::{Delay, DelayTextError};
 pub use framework::{Framework, UnknownFramework};
 pub use listen::{KEEP_ALIVE, each, listener, prompt};
 pub use scenario::Scenario;
+pub use speed::{Speed, SpeedError};
 pub use wait::MAX_WAIT;
 pub use worker::{RequestHead, Worker};

@@ -1,14 +1,21 @@
 //! How many `/work` requests are worked on at once.
 //!
 //! The worker enters before it works; chaos changes the capacity while others wait. Promise: first come, first
-//! served; a slot is free again when its guard drops; who stops waiting leaves the queue.
+//! served; a slot is free again when its guard drops; who stops waiting leaves the queue; one after the other takes as long as
+//! all of it should, however coarse the timers.
 //! Not tokio's semaphore: its permits cannot be taken back while they are out, which lowering the capacity needs.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+/// Timers end up to so much late, as tokio's do by a millisecond. What is more is a worker that stood still, whose lost time must not
+/// be made up for.
+const LATENESS: Duration = Duration::from_millis(3);
 
 /// The slots of one worker; clones share them.
 #[derive(Debug, Clone)]
@@ -25,7 +32,25 @@ struct State {
 
 /// One request's place; gone when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(Slots);
+pub(crate) struct Slot {
+    slots: Slots,
+    /// When the place ought to have become free, if that was just now.
+    free: Option<Instant>,
+}
+
+impl Slot {
+    /// Takes so long, counted from when the place ought to have become free: else each timer's lateness would add to the wait of
+    /// all that queue, and a worker be busier than its delays say. Then the place is given up.
+    pub(crate) async fn work(mut self, delay: Duration) {
+        if delay.is_zero() {
+            return;
+        }
+        // Taken, so that work which is broken off leaves a place that is free then and not before.
+        let end = self.free.take().unwrap_or_else(Instant::now) + delay;
+        sleep_until(end).await;
+        self.free = (end.elapsed() <= LATENESS).then_some(end);
+    }
+}
 
 impl Slots {
     pub(crate) fn new(capacity: Option<NonZeroUsize>) -> Slots {
@@ -43,7 +68,7 @@ impl Slots {
             let mut state = self.lock();
             if state.waiting.is_empty() && state.has_room() {
                 state.taken += 1;
-                return Slot(self.clone());
+                return self.slot(None);
             }
             state.forget_who_left();
             let (tell, turn) = oneshot::channel();
@@ -53,23 +78,28 @@ impl Slots {
         // The sender is dropped only in `admit`, which sends; were it not so, one request too many is the lesser harm.
         turn.await.unwrap_or_else(|_| {
             self.lock().taken += 1;
-            Slot(self.clone())
+            self.slot(None)
         })
     }
 
     /// With less than before, those inside stay; the next enters when enough have left.
     pub(crate) fn resize(&self, capacity: Option<NonZeroUsize>) {
         self.lock().capacity = capacity;
-        self.admit();
+        self.admit(None);
     }
 
     /// Slots are made and sent outside of the lock: one that finds nobody there drops, and dropping locks.
-    fn admit(&self) {
+    fn admit(&self, free: Option<Instant>) {
         loop {
             let next = self.lock().next();
             let Some(tell) = next else { return };
-            let _ = tell.send(Slot(self.clone()));
+            let _ = tell.send(self.slot(free));
         }
+    }
+
+    fn slot(&self, free: Option<Instant>) -> Slot {
+        let slots = self.clone();
+        Slot { slots, free }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,8 +136,8 @@ impl State {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.lock().taken -= 1;
-        self.0.admit();
+        self.slots.lock().taken -= 1;
+        self.slots.admit(self.free);
     }
 }
 
@@ -184,6 +214,33 @@ mod tests {
         let _second = second.now_or_never().unwrap();
         slots.resize(None);
         assert!(third.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_timers_do_not_add_up() {
+        let slots = slots(1);
+        let began = Instant::now();
+        let delay = Duration::from_micros(1_300);
+        for requests in (0..100).map(|_| enter(&slots)).collect::<Vec<_>>() {
+            requests.await.work(delay).await;
+        }
+        // A timer of a millisecond's grain alone would make it 200 ms.
+        assert!((100 * delay..100 * delay + LATENESS).contains(&began.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_worker_stood_still_is_lost() {
+        let slots = slots(1);
+        let delay = Duration::from_millis(10);
+        let (first, second) = (enter(&slots), enter(&slots));
+        let mut working = Box::pin(first.await.work(delay));
+        assert!(working.as_mut().now_or_never().is_none());
+        // Stopped by a signal, say.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        working.await;
+        let began = Instant::now();
+        second.await.work(delay).await;
+        assert!(began.elapsed() >= delay);
     }
 
     proptest! {

@@ -81,8 +81,10 @@ impl Worker {
         let start = Chaos {
             delay: config.delay,
             jitter: config.jitter,
+            speed: config.speed,
             error_rate: config.error_rate,
             error_status: 500,
+            error_after: Duration::ZERO,
             hang: false,
             refuse_health: false,
             close: false,
@@ -184,8 +186,11 @@ impl Worker {
             self.until_hang_is_over().await;
             return Answer::Close;
         }
-        // At once, and past the queue: a worker that fails fast is the one that balancers fall for.
+        // Past the queue, and at once unless told otherwise: a worker that fails fast is the one that balancers fall for.
         if overrides.status.is_none() && rng.f64() < chaos.error_rate.fraction() {
+            if !chaos.error_after.is_zero() {
+                sleep(chaos.error_after).await;
+            }
             let status = StatusCode::from_u16(chaos.error_status).unwrap_or_default();
             return problem(status, "an error, as `error_rate` asks for");
         }
@@ -194,10 +199,7 @@ impl Worker {
         let delay = overrides
             .delay
             .unwrap_or_else(|| chaos.delay.draw(chaos.jitter, &mut rng));
-        if !delay.is_zero() {
-            sleep(delay).await;
-        }
-        drop(slot);
+        slot.work(chaos.speed.applied(delay)).await;
         let content = Done {
             worker: &self.0.name,
             framework: self.0.framework.name(),

@@ -172,6 +172,11 @@ pub fn compare(
 }
 
 impl Case {
+    /// What its comparisons begin with: everything but the runs, for whoever brings runs of another kind.
+    pub fn without_runs(&self) -> Comparison {
+        self.told.clone()
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.told.name

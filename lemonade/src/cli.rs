@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Start five workers with a load balancer before them, and say what to try
     Demo(Demo),
+    /// Compare strategies over real workers and real load, with faults at their times
+    Bench(Bench),
     /// Say what is wrong with a configuration, or what it would change in the running balancer
     Check(Check),
     /// Have the running balancer read its configuration again
@@ -261,6 +263,9 @@ pub(crate) struct LoadBalancer {
     /// Where the admin API and /metrics listen, or `off`
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
+    /// Stop when standard input ends: for a parent that may die without saying so
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
 }
 
 /// Every flag is also a variable (`LEMONADE_WORKER_DELAY`) and a key of the file; the flag wins, then the variable.
@@ -281,6 +286,9 @@ pub(crate) struct Worker {
     /// How much more or less than the delay
     #[arg(long, value_name = "TIME")]
     pub(crate) jitter: Option<String>,
+    /// What every delay is divided by, those that requests ask for too [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) speed: Option<String>,
     /// The share of /work that is answered with an error, such as 5%
     #[arg(long, value_name = "SHARE")]
     pub(crate) error_rate: Option<String>,
@@ -299,6 +307,52 @@ pub(crate) struct Worker {
     /// Stop when standard input ends: for a parent that may die without saying so
     #[arg(long, hide = true)]
     pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What is played; repeat for more
+    #[arg(short, long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) scenario: Vec<PathBuf>,
+    /// Who is compared, in this order; `ideal` is simulated [default: all that need no key]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) strategy: Vec<String>,
+    /// Simulate the all-knowing bound for the same requests as well
+    #[arg(long)]
+    pub(crate) ideal: bool,
+    /// What the workers run on: actix, axum, hyper, rocket or tokio
+    #[arg(short, long, value_name = "NAME", default_value = "tokio")]
+    pub(crate) framework: String,
+    /// Requests a second on average; their cost changes with it, so that the pool is as busy [default: the scenario's, at most 400 for
+    /// each core]
+    #[arg(long, value_name = "NUMBER", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// Play all of it in so many seconds [default: the scenario's duration]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: Option<u64>,
+    /// Where randomness begins [default: the scenario's]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Connections that the load opens at most
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) connections: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a report with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Keep configurations, logs and access logs here [default: a temporary folder, removed at the end]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) work_dir: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| (1.0..=100_000.0).contains(rate));
+    rate.ok_or_else(|| "expected a number from 1 to 100000".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -329,7 +383,14 @@ pub(crate) struct Simulate {
     /// An access log in JSON lines: what if its requests had met other strategies?
     #[arg(long, value_name = "FILE", group = "what")]
     pub(crate) log: Option<PathBuf>,
-    /// Who is compared, separated by commas; `ideal` is the all-knowing bound [default: it, and all that need no key]
+    /// Be driven by another program, line by line, in its time (docs/simulation.md)
+    #[arg(long, group = "what", conflicts_with_all = ["html", "json", "seed"])]
+    pub(crate) stdio: bool,
+    /// With --stdio: the replicas are shards of one process and share what those share
+    #[arg(long, requires = "stdio")]
+    pub(crate) shared: bool,
+    /// Who is compared, separated by commas; `ideal` is the all-knowing bound [default: it, and all that need no key]. With
+    /// --stdio, the one who picks [default: the configuration's]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) strategy: Vec<String>,
     /// Where all randomness begins [default: the scenario's, else 1]
@@ -366,9 +427,11 @@ mod tests {
             "lemonade --config path/to/config.json",
             "lemonade",
             "lemonade demo --load --seconds 5",
+            "lemonade bench --scenario a.yaml b.yaml --strategy random,ideal --rate 50.5 --html x.html",
             "lemonade check config/load-balancer.yaml --diff",
             "lemonade check --schema",
             "lemonade reload",
+            "lemonade simulate --stdio --strategy adaptive --config x.yaml --shared",
             "lemonade status --json",
             "lemonade backends",
             "lemonade backends list --admin 127.0.0.1:1",

@@ -15,7 +15,7 @@ use command::Failure;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The demo talks to a person; of the balancer's log it shows what went wrong.
+/// The demo talks to a person, as the bench does; of the balancer's log it shows what went wrong.
 const DEMO_VERBOSITY: i8 = -1;
 
 /// The program: `arguments` begin with its name. Call it before any thread is started.
@@ -25,7 +25,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         command,
         load_balancer,
     } = Cli::parse_from(arguments);
-    let own = if matches!(command, Some(Command::Demo(_))) {
+    let own = if matches!(command, Some(Command::Demo(_) | Command::Bench(_))) {
         DEMO_VERBOSITY
     } else {
         0
@@ -55,6 +55,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::LoadBalancer(options) => command::load_balancer::run(options),
         Command::Worker(options) => command::worker::run(options),
         Command::Demo(options) => command::demo::run(options),
+        Command::Bench(options) => command::bench::run(&options),
         Command::Check(options) => command::check::run(options),
         Command::Reload(options) => command::reload::run(&options),
         Command::Status(options) => command::status::run(&options),

@@ -8,7 +8,7 @@ const SAMPLE_WEIGHT: f32 = 1.0 / 32.0;
 /// Early samples weigh more: the average of the first few is their plain mean.
 const WARM_UP: u32 = 32;
 /// An average nobody has added to for so long says nothing about the backend as it is now.
-const STALE_AFTER: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(4);
 
 /// Average time to first byte. Shards update it without a lock: two that collide lose one sample, which is harmless.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Latency {
         f32::from_bits(self.average.load(Relaxed))
     }
 
-    /// The average in seconds; `None` while there is no sample, or none of the last 10 s.
+    /// The average in seconds; `None` while there is no sample, or none of the last 4 s.
     pub fn seconds(&self, now: Duration) -> Option<f32> {
         if self.samples.load(Relaxed) == 0 {
             return None;
@@ -76,7 +76,7 @@ mod tests {
         latency.record(Duration::from_millis(30), Duration::ZERO);
         let average = latency.seconds(Duration::from_secs(1)).unwrap();
         assert!((average - 0.020).abs() < 1e-6, "{average}");
-        assert_eq!(latency.seconds(Duration::from_secs(10)), None);
+        assert_eq!(latency.seconds(Duration::from_secs(4)), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod work;
 
 pub(crate) use arrivals::Drawn;
 pub(crate) use backend::Backend;
+pub(crate) use work::LONGEST;
 pub(crate) use work::{Recorded, Work};
 
 use crate::report::{Outcome, Recorder};

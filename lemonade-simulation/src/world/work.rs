@@ -1,7 +1,7 @@
 //! How long a backend that is well takes for a request.
 
 /// No work takes longer, whatever a heavy tail draws: longer than any client waits, in seconds.
-pub(super) const LONGEST: f64 = 3600.0;
+pub(crate) const LONGEST: f64 = 3600.0;
 
 /// What a request's size means for each backend.
 #[derive(Debug)]

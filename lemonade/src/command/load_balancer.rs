@@ -1,6 +1,6 @@
 //! `lemonade load-balancer`: the process around the balancer's life.
 
-use super::Failure;
+use super::{Failure, child};
 use crate::cli;
 use crate::signals::{Request, Requests, Signals};
 use crate::upgrade::{Legacy, Program};
@@ -51,7 +51,7 @@ pub(crate) fn run(mut options: cli::LoadBalancer) -> Result<(), Failure> {
         warn!(%error, "the limit on open files stays as it is");
     }
     let runtime = super::runtime()?;
-    let served = runtime.block_on(serve(start, &program, legacy));
+    let served = runtime.block_on(serve(start, &program, legacy, options.until_stdin_ends));
     // A name that is being looked up is nothing to wait for.
     runtime.shutdown_background();
     served
@@ -86,7 +86,12 @@ enum Next {
     Request(Request),
 }
 
-async fn serve(start: Start, program: &Program, legacy: Legacy) -> Result<(), Failure> {
+async fn serve(
+    start: Start,
+    program: &Program,
+    legacy: Legacy,
+    until_stdin_ends: bool,
+) -> Result<(), Failure> {
     let listening = |error| Failure::Failed(format!("cannot handle signals: {error}"));
     let mut signals = Signals::listen().map_err(listening)?;
     let mut requests = Requests::listen().map_err(listening)?;
@@ -98,9 +103,12 @@ async fn serve(start: Start, program: &Program, legacy: Legacy) -> Result<(), Fa
     notify(&[NotifyState::Ready]);
     tokio::spawn(feed_watchdog());
 
+    let stdin_ends = child::stdin_ends();
+    tokio::pin!(stdin_ends);
     let taken_over = loop {
         let next = tokio::select! {
             () = signals.stop() => Next::Stop,
+            () = &mut stdin_ends, if until_stdin_ends => Next::Stop,
             request = requests.next() => Next::Request(request),
             errand = app.errand() => match errand {
                 Errand::Stop => Next::Stop,

@@ -1,6 +1,7 @@
 //! The commands, one a file: each turns options into a run and its end into an exit code.
 
 pub(crate) mod backends;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod db;
 pub(crate) mod decisions;
@@ -14,6 +15,7 @@ pub(crate) mod status;
 pub(crate) mod strategy;
 pub(crate) mod worker;
 
+mod child;
 mod text;
 
 use crate::cli::Reach;

@@ -1,6 +1,6 @@
 //! `lemonade worker`: the process around a worker's life.
 
-use super::{Failure, demo};
+use super::{Failure, child};
 use crate::cli;
 use crate::signals::Signals;
 use lemonade_config::Environment;
@@ -27,6 +27,7 @@ fn worker_options(flags: cli::Worker) -> WorkerOptions {
         name: flags.name,
         delay: flags.delay,
         jitter: flags.jitter,
+        speed: flags.speed,
         error_rate: flags.error_rate,
         capacity: flags.capacity,
         drain_timeout: flags.drain_timeout,
@@ -49,7 +50,7 @@ async fn serve(config: WorkerConfig, until_stdin_ends: bool) -> Result<(), Failu
     let shutdown = async {
         tokio::select! {
             () = signals.stop() => {}
-            () = demo::stdin_ends(), if until_stdin_ends => {}
+            () = child::stdin_ends(), if until_stdin_ends => {}
         }
     };
     let served = match framework {

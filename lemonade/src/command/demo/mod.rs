@@ -6,22 +6,17 @@ mod load;
 mod table;
 
 use super::Failure;
+use super::child::{self, free};
 use crate::cli;
 use crate::signals::Signals;
 use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
-use lemonade_load_balancer::config::{self, AdminConfig, BackendConfig, Overrides};
-use std::net::{SocketAddr, TcpListener};
-use std::process::Stdio;
+use lemonade_load_balancer::config::{self, AdminConfig, Overrides};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
-
-/// How long five processes may take to listen, on a slow machine under load.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+use tokio::process::Child;
+use tokio::time::sleep;
 
 /// The workers: framework, and address if that is free.
 const WORKERS: [(&str, &str); 5] = [
@@ -42,10 +37,12 @@ async fn demonstrate(options: cli::Demo) -> Result<(), Failure> {
     let mut config = configuration(&options)?;
     let mut workers = Vec::new();
     for ((framework, _), backend) in WORKERS.iter().zip(&config.backends) {
-        workers.push(start_worker(framework, backend.endpoint, &options.delay)?);
+        let mut worker = child::worker(framework, backend.endpoint, &backend.name)?;
+        worker.args(["--delay", &options.delay]);
+        workers.push(child::spawn(&mut worker, &backend.name)?);
     }
     for (worker, backend) in workers.iter_mut().zip(&config.backends) {
-        wait_until_listening(worker, backend).await?;
+        child::wait_until_listening(worker, &backend.name, backend.endpoint).await?;
     }
     config.runtime.drain_timeout = Duration::from_secs(2);
     let app = App::start(Start {
@@ -81,9 +78,7 @@ async fn demonstrate(options: cli::Demo) -> Result<(), Failure> {
     }
     app.shut_down(signals.stop()).await;
     for worker in &mut workers {
-        // Its standard input ends with this, which it takes as a request to stop.
-        drop(worker.stdin.take());
-        let _ = tokio::time::timeout(Duration::from_secs(2), worker.wait()).await;
+        child::stop(worker).await;
     }
     Ok(())
 }
@@ -115,57 +110,6 @@ fn configuration(options: &cli::Demo) -> Result<config::Config, Failure> {
         health.timeout = Duration::from_millis(500);
     }
     Ok(config)
-}
-
-/// An address where nobody listens: the one that everyone expects, or, where another program has that, a port of the kernel's
-/// choice.
-fn free(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
-    let bound = TcpListener::bind(wanted)
-        .or_else(|_| TcpListener::bind(SocketAddr::new(wanted.ip(), 0)))
-        .and_then(|listener| listener.local_addr());
-    bound.map_err(|error| Failure::Failed(format!("the demo cannot listen on {wanted}: {error}")))
-}
-
-fn start_worker(framework: &str, address: SocketAddr, delay: &str) -> Result<Child, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::Failed(format!("cannot find myself: {error}")))?;
-    Command::new(program)
-        .args([
-            "-q",
-            "worker",
-            "--until-stdin-ends",
-            "--framework",
-            framework,
-            "--address",
-            &address.to_string(),
-        ])
-        .args(["--name", &format!("worker-{framework}"), "--delay", delay])
-        .stdin(Stdio::piped())
-        .kill_on_drop(true)
-        // A terminal's Ctrl-C reaches the whole group; the workers are to outlive the drain.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| Failure::Failed(format!("cannot start a worker: {error}")))
-}
-
-async fn wait_until_listening(worker: &mut Child, backend: &BackendConfig) -> Result<(), Failure> {
-    let deadline = Instant::now() + START_TIMEOUT;
-    while TcpStream::connect(backend.endpoint).await.is_err() {
-        if let Ok(Some(status)) = worker.try_wait() {
-            return Err(Failure::Failed(format!(
-                "{} ended at once ({status})",
-                backend.name
-            )));
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::Failed(format!(
-                "{} does not listen on {}",
-                backend.name, backend.endpoint
-            )));
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 fn introduce(app: &App, workers: &[Child], load: bool) {
@@ -207,11 +151,4 @@ fn introduce(app: &App, workers: &[Child], load: bool) {
         );
     }
     println!("\nCtrl-C stops everything.\n");
-}
-
-/// Ends when standard input does; used by a worker whose parent may die without a word.
-pub(crate) async fn stdin_ends() {
-    let mut sink = tokio::io::sink();
-    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut sink).await;
-    let _ = sink.flush().await;
 }

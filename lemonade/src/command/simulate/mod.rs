@@ -1,6 +1,8 @@
-//! `lemonade simulate`: strategies side by side in simulated time, as a table, as JSON, as a page.
+//! `lemonade simulate`: strategies side by side in simulated time, as a table, as JSON, as a page; or one of them, driven by another
+//! program.
 
 mod progress;
+mod stdio;
 
 use super::{Failure, text};
 use crate::cli;
@@ -16,8 +18,11 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn run(options: &cli::Simulate) -> Result<(), Failure> {
     let environment = Environment::from_process()?;
-    let contestants = contestants(&options.strategy)?;
     let config = config(options.config.as_deref(), &environment)?;
+    if options.stdio {
+        return stdio::run(&options.strategy, options.shared, &config);
+    }
+    let contestants = contestants(&options.strategy)?;
     let cases = match &options.log {
         Some(log) => vec![replay(log, options.seed.unwrap_or(1))?],
         None => scenarios(&options.scenario, options.seed, &environment)?,
@@ -59,7 +64,12 @@ fn config(path: Option<&Path>, environment: &Environment) -> Result<Config, Fail
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    let loaded = load(Some(path), environment, &Overrides::default())?;
+    // Nobody is ever connected to: a file about the engine alone will do.
+    let overrides = Overrides {
+        backends: vec!["127.0.0.1:1".to_owned()],
+        ..Overrides::default()
+    };
+    let loaded = load(Some(path), environment, &overrides)?;
     for warning in &loaded.warnings {
         eprintln!("lemonade: {warning}");
     }
