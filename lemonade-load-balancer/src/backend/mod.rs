@@ -12,7 +12,7 @@ mod standing;
 mod state;
 mod trial;
 
-pub use delay::{Delay, Usual, usual};
+pub use delay::{Delay, Shown, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
 pub use peak::Peak;
