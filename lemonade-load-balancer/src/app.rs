@@ -99,6 +99,8 @@ impl App {
             published,
             events,
             decisions,
+            drafts,
+            picks,
         } = control::new(control::Setup {
             config: start.config,
             kept: start.kept,
@@ -128,6 +130,7 @@ impl App {
             access_log: access_log.clone(),
             queue: Arc::default(),
             retry_floor: Arc::default(),
+            drafts,
             epoch,
         };
         let sources = Sources {
@@ -162,6 +165,8 @@ impl App {
             operator: operator.clone(),
             events,
             decisions,
+            picks,
+            queued: queued.clone(),
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
             started: epoch,

@@ -38,6 +38,8 @@ pub mod strategy;
 pub mod internals;
 
 mod admin;
+mod affinity;
+mod explain;
 mod external;
 mod guard;
 mod health;

@@ -19,9 +19,9 @@ const LAYERS: [&[&str]; 11] = [
         "proxy",
     ],
     &["control", "simulated"],
-    &["guard"],
+    &["explain", "guard"],
     &["snapshot"],
-    &["listen"],
+    &["affinity", "listen"],
     &["config"],
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
@@ -262,7 +262,7 @@ fn pure_parts_read_no_clock_and_do_no_io() {
         "a policy that is not pure",
     );
     refuse(
-        &["snapshot", "config"],
+        &["affinity", "explain", "snapshot", "config"],
         &["Instant::now", "SystemTime::now"],
         "a clock read",
     );

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Simulate(Simulate),
     /// What the running balancer's engine decided, and why
     Decisions(Decisions),
+    /// Who would get a request now, and why; the request is not sent
+    Explain(Explain),
     /// Have the running balancer hand its sockets to a new process of the present program
     Upgrade(Reach),
     /// The database that backends may come from
@@ -226,6 +228,30 @@ pub(crate) struct Decisions {
     /// The most that are shown
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The request: `/path` or `http://host/path`, of which only path and query matter; before it a method other than GET
+    #[arg(value_names = ["METHOD", "URL"], num_args = 1..=2, required_unless_present = "last")]
+    pub(crate) request: Vec<String>,
+    /// A header field, as `Name: value`; repeat for more
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    pub(crate) headers: Vec<String>,
+    /// The client's address [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<String>,
+    /// Show the last of the real picks that were sampled instead, so many of them
+    #[arg(
+        long,
+        value_name = "COUNT",
+        num_args = 0..=1,
+        default_missing_value = "10",
+        conflicts_with_all = ["request", "headers", "client"]
+    )]
+    pub(crate) last: Option<u32>,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }
@@ -443,6 +469,10 @@ mod tests {
             "lemonade decisions",
             "lemonade decisions -f --json",
             "lemonade strategy",
+            "lemonade explain /path",
+            "lemonade explain POST http://127.0.0.1:50501/path?x=1 -H X-User:ann -H Cookie:a=b --client 192.0.2.7 --json",
+            "lemonade explain --last",
+            "lemonade explain --last 3 --json",
             "lemonade upgrade",
             "lemonade db migrate",
             "lemonade simulate --scenario a.yaml b.yaml --strategy ideal,random --html report.html",
@@ -452,7 +482,12 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["lemonade wroker", "lemonade simulate"] {
+        for line in [
+            "lemonade wroker",
+            "lemonade simulate",
+            "lemonade explain",
+            "lemonade explain / --last",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -63,6 +63,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::Strategy(options) => command::strategy::run(options),
         Command::Simulate(options) => command::simulate::run(&options),
         Command::Decisions(options) => command::decisions::run(&options),
+        Command::Explain(options) => command::explain::run(&options),
         Command::Upgrade(options) => command::process::upgrade(&options),
         Command::Db(options) => command::db::run(options),
         Command::Completions { shell } => command::shell::completions(shell),

@@ -9,7 +9,7 @@ mod listener;
 mod problem;
 
 use crate::control::Errand;
-use crate::control::{Decisions, Events, Operator};
+use crate::control::{Decisions, Events, Operator, Picks};
 use crate::drain::{Drain, Phase};
 use crate::listen::{Feed, Share};
 use crate::snapshot::Published;
@@ -50,6 +50,9 @@ pub(crate) struct Admin {
     pub(crate) operator: Operator,
     pub(crate) events: Events,
     pub(crate) decisions: Decisions,
+    pub(crate) picks: Picks,
+    /// Requests that wait for a backend with room.
+    pub(crate) queued: Arc<AtomicU32>,
     pub(crate) errand: RunErrand,
     pub(crate) drain: Drain,
     pub(crate) started: Instant,

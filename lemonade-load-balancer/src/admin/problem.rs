@@ -1,6 +1,7 @@
 //! What a caller is told when a call comes to nothing: problem details (RFC 9457), in every case.
 
 use crate::control::{OperatorError, OrderError, ReloadFailure};
+use crate::explain::Unclear;
 use axum::extract::FromRequest;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::http::{StatusCode, header};
@@ -123,6 +124,12 @@ impl From<OperatorError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
         }
+    }
+}
+
+impl From<Unclear> for Problem {
+    fn from(unclear: Unclear) -> Self {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, unclear.to_string())
     }
 }
 

@@ -4,6 +4,7 @@
 //! configuration says of it (weight, name) lives in the snapshot. Read by strategies on every pick, written by the proxy
 //! through guards and by the control task.
 
+mod cause;
 mod delay;
 mod latency;
 mod load;
@@ -12,6 +13,7 @@ mod standing;
 mod state;
 mod trial;
 
+pub use cause::{Cause, CauseCell};
 pub use delay::{Delay, Shown, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
@@ -25,6 +27,7 @@ use lemonade_config::Address;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// All of a backend's weight counts.
 pub const FULL_SHARE: u32 = 100;
@@ -65,6 +68,10 @@ pub struct Backend {
     share: AtomicU32,
     /// Requests have shown that it is of no use.
     distrusted: AtomicBool,
+    /// Why it is in its state.
+    pub cause: CauseCell,
+    /// When its ejection ends, in nanoseconds since the process began; 0 if it is not ejected, or on trial.
+    ejected_until: AtomicU64,
     /// Whether it takes a single request to show that it is well again.
     pub trial: TrialSlot,
     /// How often it was ejected.
@@ -82,6 +89,8 @@ impl Backend {
             state: StateCell::new(State::Starting),
             share: AtomicU32::new(FULL_SHARE),
             distrusted: AtomicBool::new(false),
+            cause: CauseCell::default(),
+            ejected_until: AtomicU64::new(0),
             trial: TrialSlot::default(),
             ejections: AtomicU64::new(0),
             stats: (0..shards).map(|_| ShardStats::default()).collect(),
@@ -107,6 +116,18 @@ impl Backend {
     /// For the control task. Holds from the next snapshot on.
     pub(crate) fn set_distrusted(&self, distrusted: bool) {
         self.distrusted.store(distrusted, Relaxed);
+    }
+
+    /// When its ejection ends, since the process began; `None` if it is not ejected, or on trial.
+    pub fn ejected_until(&self) -> Option<Duration> {
+        let until = self.ejected_until.load(Relaxed);
+        (until != 0).then(|| Duration::from_nanos(until))
+    }
+
+    /// For the control task. Nothing goes by it: it is for people.
+    pub(crate) fn set_ejected_until(&self, until: Option<Duration>) {
+        let until = until.map_or(0, |until| until.as_nanos() as u64);
+        self.ejected_until.store(until, Relaxed);
     }
 
     /// Sums one of the shards' counters.

@@ -35,6 +35,18 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// What it rests on, as the cause of a state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Up => "health checks succeed",
+            Verdict::Slow => "health checks time out, requests do not",
+            Verdict::Down { unreachable: true } => "health checks get no answer",
+            Verdict::Down { unreachable: false } => "health checks fail",
+        }
+    }
+}
+
 /// Something that happened to a backend, or was found out about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {

@@ -49,15 +49,15 @@ impl TrialSlot {
         self.0.load(Relaxed) & STATE == TAKEN
     }
 
+    /// A request would be the trial; `repeatable`: if it fails, another backend can serve it.
+    pub(crate) fn would_take(&self, repeatable: bool) -> bool {
+        suits(self.0.load(Relaxed), repeatable)
+    }
+
     /// Takes the place for one request; `repeatable`: if it fails, another backend can serve it.
     pub(crate) fn take(&self, repeatable: bool) -> Option<Taken> {
         let open = self.0.load(Relaxed);
-        let suits = match open & STATE {
-            ANY => true,
-            REPEATABLE => repeatable,
-            CLOSED | TAKEN.. => false,
-        };
-        (suits && self.exchange(open, TAKEN)).then_some(Taken(open & !STATE))
+        (suits(open, repeatable) && self.exchange(open, TAKEN)).then_some(Taken(open & !STATE))
     }
 
     /// Gives the place back: the request that had it showed nothing.
@@ -68,6 +68,14 @@ impl TrialSlot {
     fn exchange(&self, from: u32, state: u32) -> bool {
         let to = (from & !STATE) | state;
         self.0.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
+    }
+}
+
+fn suits(slot: u32, repeatable: bool) -> bool {
+    match slot & STATE {
+        ANY => true,
+        REPEATABLE => repeatable,
+        CLOSED | TAKEN.. => false,
     }
 }
 

@@ -3,15 +3,28 @@
 use crate::decision::Settings;
 use lemonade_config::Address;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// What `strategy: adaptive` goes by.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// What it may do, between whom, by which rules.
     pub settings: Settings,
     /// Prometheus servers that are asked for a figure now and then.
     pub prometheus: Vec<PrometheusConfig>,
+    /// Of how many picks, whatever the strategy, one is kept with all that it went by. Default 1,024, 1 to 1,000,000; `None` is `off`.
+    pub trace_sample: Option<NonZeroU32>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            settings: Settings::default(),
+            prometheus: Vec::new(),
+            trace_sample: NonZeroU32::new(1024),
+        }
+    }
 }
 
 /// One figure of a Prometheus server; rules know it as `external.NAME`.

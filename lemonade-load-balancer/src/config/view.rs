@@ -169,6 +169,7 @@ fn engine(engine: &EngineConfig) -> Value {
         "mode": settings.mode.as_str(),
         "cooldown": duration(settings.cooldown),
         "candidates": settings.candidates,
+        "trace_sample": engine.trace_sample.map_or_else(|| json!("off"), |every| json!(every)),
     });
     if !settings.rules.is_empty() {
         view["rules"] = settings.rules.iter().map(rule).collect();
@@ -362,7 +363,8 @@ mod tests {
             "retries": { "attempts": 3, "on": ["reset", 500], "budget": "5%", "min_per_second": 0, "non_idempotent": true },
             "engine": { "mode": "advise", "cooldown": "5m", "candidates": ["random", "least_delay"],
                 "rules": [{ "name": "r", "when": "error_rate > 5% and external.age >= 1.5 for 10s", "use": "round_robin" }],
-                "prometheus": [{ "name": "age", "url": "http://h:1/p", "query": "max(x)", "interval": "1s", "timeout": "1s", "stale": "2s" }] },
+                "prometheus": [{ "name": "age", "url": "http://h:1/p", "query": "max(x)", "interval": "1s", "timeout": "1s", "stale": "2s" }],
+                "trace_sample": 7 },
             "headers": { "forwarded": true, "host": "h" },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {
@@ -383,7 +385,7 @@ mod tests {
             assert_eq!(read(&view(&config).to_string()), config, "{affinity}");
         }
         let plain = read(
-            r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": "off",
+            r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": { "mode": "off", "trace_sample": "off" },
                 "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 }}"#,
         );
         assert_eq!(read(&view(&plain).to_string()), plain);

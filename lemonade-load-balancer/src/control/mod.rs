@@ -10,6 +10,7 @@ mod events;
 mod handover;
 mod membership;
 mod operator;
+mod picks;
 mod task;
 
 pub use engine::Decisions;
@@ -17,6 +18,7 @@ pub use events::{Event, Events, What};
 pub use handover::Handover;
 pub use membership::{Order, OrderError, Preference, find};
 pub use operator::{Errand, Keep, Operator, OperatorError, ReloadFailure};
+pub(crate) use picks::{Drafts, Picks};
 pub(crate) use task::Task;
 
 pub use crate::backend::Verdict;
@@ -304,6 +306,8 @@ pub(crate) struct Started {
     pub(crate) published: Published,
     pub(crate) events: Events,
     pub(crate) decisions: Decisions,
+    pub(crate) drafts: Drafts,
+    pub(crate) picks: Picks,
 }
 
 /// The task, where to command it, where to read what it publishes, and where to follow what happens.
@@ -361,12 +365,15 @@ pub(crate) fn new(setup: Setup) -> Started {
     };
     let (publisher, published) = snapshot::channel(Snapshot::new(1, parts, &cursor));
     let events = Events::new();
+    let (drafts, sampled) = picks::channel();
+    let picks = sampled.picks();
     let task = Task::new(task::Owned {
         registry,
         guard,
         membership,
         publisher,
         steering,
+        sampled,
         events: events.clone(),
         listeners: Some(setup.listeners),
         log: setup.log,
@@ -380,5 +387,7 @@ pub(crate) fn new(setup: Setup) -> Started {
         published,
         events,
         decisions,
+        drafts,
+        picks,
     }
 }

@@ -4,6 +4,7 @@ use super::engine::Steering;
 use super::events::{Events, What};
 use super::handover::{FoundBackend, Handover, Learned};
 use super::membership::{Membership, Preference};
+use super::picks::Sampled;
 use super::{Command, Estate, Kept, Met, Order, OrderError, QUEUE, Refused, Registry};
 use crate::backend::{Backend, BackendId, Move, State};
 use crate::config::{BackendConfig, Config, MaxInFlight, Overlay, Plan, Side, Source};
@@ -36,6 +37,7 @@ pub(super) struct Owned {
     pub(super) membership: Membership,
     pub(super) publisher: Publisher,
     pub(super) steering: Steering,
+    pub(super) sampled: Sampled,
     pub(super) events: Events,
     /// `None` once they are let go.
     pub(super) listeners: Option<Listeners>,
@@ -147,7 +149,7 @@ impl Task {
         // Where an answer goes: if nobody waits any more, the change holds all the same.
         match command {
             Command::Verdict { backend, verdict } => {
-                self.happened(&backend, Move::Probed(verdict), "health check");
+                self.happened(&backend, Move::Probed(verdict), verdict.as_str());
             }
             Command::Met { backend, what } => self.met(&backend, what),
             Command::Reload { config, kept, done } => {
@@ -202,8 +204,13 @@ impl Task {
         let was_distrusted = backend.is_distrusted();
         let now = self.own.now();
         let moved = self.own.guard.apply(id, what, &present.config, now);
-        if let Some((from, to)) = moved {
-            self.announce(&backend, from, to, cause);
+        match moved {
+            Some((from, to)) => self.announce(&backend, from, to, cause),
+            None if matches!(what, Move::TrialFailed { .. }) => {
+                let cause = format!("a trial failed: {cause}");
+                backend.cause.set(backend.state.get(), cause, now);
+            }
+            None => {}
         }
         self.learned |= moved.is_some() || was_distrusted != backend.is_distrusted();
     }
@@ -216,6 +223,7 @@ impl Task {
             }
             _ => tracing::info!(backend = %name, %from, %to, cause, "state changed"),
         }
+        backend.cause.set(to, cause, self.own.now());
         self.own.events.record(What::StateChanged {
             backend: name,
             from,
@@ -503,6 +511,8 @@ impl Task {
         self.watch_over();
         self.see_off(now);
         self.steer();
+        let since_epoch = self.own.now();
+        self.own.sampled.collect(since_epoch);
         self.own.publisher.free_past();
     }
 

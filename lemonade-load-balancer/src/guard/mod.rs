@@ -154,6 +154,9 @@ impl Guard {
         entry.backend.state.set(to);
         entry.backend.set_distrusted(entry.standing.is_distrusted());
         entry.backend.set_share(entry.standing.share(now, &terms));
+        entry
+            .backend
+            .set_ejected_until(entry.standing.ejected_until());
         entry.turn_trial(now, false);
         (from != to).then_some((from, to))
     }
@@ -171,6 +174,9 @@ impl Guard {
             let share = entry.standing.share(now, &terms);
             shown |= share != entry.backend.share();
             entry.backend.set_share(share);
+            entry
+                .backend
+                .set_ejected_until(entry.standing.ejected_until());
             entry.turn_trial(now, false);
             entry.widen_trial(now);
             if entry.standing.state() != entry.backend.state.get() {

@@ -171,6 +171,14 @@ impl<'h> RequestHead<'h> {
             .map(|field| field.value(self.bytes))
     }
 
+    /// RFC 9110 9.2.2.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        matches!(
+            self.method,
+            b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE"
+        )
+    }
+
     /// Whether the client expects to send another request on its connection (RFC 9112 9.3).
     pub(crate) fn keeps_alive(&self) -> bool {
         match self.version {

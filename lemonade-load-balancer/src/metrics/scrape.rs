@@ -103,7 +103,7 @@ fn requests(sources: &Sources, text: &mut Exposition) {
     type Counter = fn(&RequestStats) -> &AtomicU64;
     text.family(names::CONNECTIONS, "gauge", "Client connections open");
     text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
-    let counters: [(&str, &str, Counter); 10] = [
+    let counters: [(&str, &str, Counter); 11] = [
         (
             names::OVERFLOW,
             "Requests answered 503 because no backend had room",
@@ -131,6 +131,11 @@ fn requests(sources: &Sources, text: &mut Exposition) {
             names::STICKY_MOVED,
             "Attempts at another backend than the one that the request's sticky cookie names",
             |shard| &shard.sticky_moved,
+        ),
+        (
+            names::PICKS_DROPPED,
+            "Sampled picks that were not kept, because more were sampled than 256 a second",
+            |shard| &shard.drafts_dropped,
         ),
         (
             names::CONNECTIONS_TOTAL,

@@ -3,7 +3,6 @@
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
 //! 3 KB.
 
-use super::affinity;
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -13,6 +12,7 @@ use super::hops;
 use super::reply::{self, Reason, Style};
 use super::shard::{OpenConnection, Shard};
 use super::sticky::Shown;
+use crate::affinity::Recognised;
 use crate::config::Config;
 use crate::http1::fields::{self, Known};
 use crate::http1::request::RequestHead;
@@ -244,7 +244,7 @@ fn read_request(
     };
     let id = shard.request_id(&head);
     let key = view.snapshot.key();
-    let key = key.map(|by| affinity::key_of(&head, by, forwarding, &config.headers));
+    let key = key.map(|by| Recognised::of(&head, by, forwarding.peer, &config.headers).key());
     let shown = Shown::of(&head, forwarding, &view, shard);
     let mut outbound = Output::new();
     headers::write_request(
@@ -267,7 +267,7 @@ fn read_request(
         version: head.version,
         keep_alive: head.keeps_alive(),
         to_head: head.method == b"HEAD",
-        idempotent: is_idempotent(head.method),
+        idempotent: head.is_idempotent(),
         upgrade: head.upgrade.is_some(),
         id,
         wants_json: wants_json(&head),
@@ -278,14 +278,6 @@ fn read_request(
     };
     client.buffer.consume(length);
     Ok((request, last))
-}
-
-/// RFC 9110 9.2.2.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(
-        method,
-        b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE"
-    )
 }
 
 /// The client would rather read JSON.

@@ -3,6 +3,7 @@
 //! A head is copied in runs: fields that pass lie next to each other in the input, so most heads are one or two `memcpy`s
 //! between the start line and our own fields, which were written once per connection.
 
+use crate::affinity::Peer;
 use crate::config::Headers;
 use crate::http1::Version;
 use crate::http1::cookies;
@@ -82,24 +83,17 @@ impl RequestIds {
 /// The two ends of a client's connection, and what of it is said to backends.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
-    pub(super) peer: IpAddr,
+    pub(super) peer: Peer,
     port: u16,
-    /// The peer may say for whom it asks.
-    pub(super) trusted: bool,
     /// The fields that are the same for every request of the connection, ready to copy.
     fixed: Box<[u8]>,
 }
 
 impl Forwarding {
     pub(crate) fn new(peer: SocketAddr, local: SocketAddr, headers: &Headers) -> Self {
-        // A v4 client on a v6 listener is a v4 client.
-        let address = peer.ip().to_canonical();
+        let peer = Peer::new(peer.ip(), headers);
         let port = local.port();
-        let trusted = headers
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(address));
-        let text = address.to_string();
+        let text = peer.address.to_string();
         let mut fixed = Vec::with_capacity(192);
         line(&mut fixed, b"X-Forwarded-For: ", text.as_bytes());
         line(&mut fixed, b"X-Forwarded-Proto: ", b"http");
@@ -111,9 +105,8 @@ impl Forwarding {
         line(&mut fixed, b"X-Real-IP: ", text.as_bytes());
         fixed.extend_from_slice(VIA);
         Forwarding {
-            peer: address,
+            peer,
             port,
-            trusted,
             fixed: fixed.into(),
         }
     }
@@ -155,7 +148,7 @@ pub(crate) fn write_request(
             | Known::XForwardedPort
             | Known::XForwardedProto => false,
             Known::XRealIp => false,
-            Known::Forwarded => forwarding.trusted,
+            Known::Forwarded => forwarding.peer.trusted,
             Known::RequestId => false,
             Known::MaxForwards => head.max_forwards.is_none(),
             // RFC 9110 10.1.1: an HTTP/1.0 client's is ignored, and would not be by a backend that gets HTTP/1.1.
@@ -225,7 +218,7 @@ fn write_forwarding(
     out: &mut Vec<u8>,
 ) {
     let host = head.authority.unwrap_or_default();
-    if forwarding.trusted {
+    if forwarding.peer.trusted {
         write_trusted(head, forwarding, host, out);
     } else {
         out.extend_from_slice(&forwarding.fixed);
@@ -234,7 +227,7 @@ fn write_forwarding(
         }
     }
     if headers.forwarded {
-        write_forwarded(forwarding.peer, host, out);
+        write_forwarded(forwarding.peer.address, host, out);
     }
 }
 
@@ -250,7 +243,7 @@ fn write_trusted(head: &RequestHead<'_>, forwarding: &Forwarding, host: &[u8], o
         out.extend_from_slice(b", ");
     }
     // Writing to a `Vec` cannot fail, here and below.
-    let _ = write!(out, "{}\r\n", forwarding.peer);
+    let _ = write!(out, "{}\r\n", forwarding.peer.address);
     line(
         out,
         b"X-Forwarded-Proto: ",
@@ -269,7 +262,7 @@ fn write_trusted(head: &RequestHead<'_>, forwarding: &Forwarding, host: &[u8], o
     }
     match head.field(Known::XRealIp) {
         Some(address) => line(out, b"X-Real-IP: ", address),
-        None => drop(write!(out, "X-Real-IP: {}\r\n", forwarding.peer)),
+        None => drop(write!(out, "X-Real-IP: {}\r\n", forwarding.peer.address)),
     }
     out.extend_from_slice(VIA);
 }

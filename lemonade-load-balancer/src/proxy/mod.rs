@@ -6,7 +6,6 @@
 
 mod access_log;
 mod admission;
-mod affinity;
 mod budget;
 mod buffer;
 mod claim;
@@ -23,6 +22,7 @@ mod record;
 mod relay;
 mod reply;
 mod retry;
+mod sampling;
 mod scarcity;
 mod shard;
 mod sticky;

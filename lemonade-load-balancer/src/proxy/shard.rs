@@ -12,6 +12,7 @@ use super::downstream::{self, Client};
 use super::headers::{RequestId, RequestIds};
 use super::queue::Queue;
 use super::reply::Reason;
+use super::sampling::Sampling;
 use super::scarcity::Complaint;
 use super::upstream::Upstream;
 use crate::backend::{Backend, State};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     /// Retries that are allowed whatever the budget says.
     pub(crate) retry_floor: Arc<Floor>,
+    /// Where picks are handed in that somebody may want to see.
+    pub(crate) drafts: control::Drafts,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
 }
@@ -127,6 +130,7 @@ pub(super) struct Shard {
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
     rng: RefCell<fastrand::Rng>,
+    pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
     draining: Cell<bool>,
@@ -417,6 +421,7 @@ impl Shard {
             view: RefCell::new(Rc::new(empty)),
             upstreams: RefCell::default(),
             rng: RefCell::new(rng),
+            sampling: Sampling::default(),
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
             draining: Cell::new(false),
@@ -475,6 +480,7 @@ impl Shard {
         let on_trial = these(&upstreams, &snapshot.trials);
         let ways = in_pool.chain(on_trial).collect();
         self.upstreams.replace(upstreams);
+        self.sampling.adopt(snapshot.config.engine.trace_sample);
         *self.view.borrow_mut() = Rc::new(View {
             snapshot,
             upstreams: ways,
@@ -531,6 +537,9 @@ impl Shard {
             rng: &mut rng,
             key,
         };
+        if self.sampling.is_due() {
+            return self.pick_and_draft(view, &mut context);
+        }
         view.snapshot
             .strategy
             .pick(&view.snapshot.pool, &mut context)
@@ -634,7 +643,7 @@ mod tests {
     use crate::listen::Inherited;
     use crate::log_file::LogFile;
     use crate::snapshot::{self, Publisher};
-    use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy};
+    use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy, Term};
     use crate::{config, drain, listen};
     use lemonade_config::Environment;
     use lemonade_test::{Client, Origin, until};
@@ -651,6 +660,10 @@ mod tests {
         fn pick(&self, _: &Pool, _: &mut PickContext<'_>) -> usize {
             assert!(self.asked.fetch_add(1, Relaxed) != 1, "the second pick");
             0
+        }
+
+        fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
+            RoundRobin::new(Arc::default()).terms(pool, context)
         }
 
         fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
@@ -695,6 +708,7 @@ mod tests {
             task,
             handle: control,
             published,
+            drafts,
             ..
         } = control::new(control::Setup {
             config,
@@ -720,6 +734,7 @@ mod tests {
             access_log,
             queue: Arc::default(),
             retry_floor: Arc::default(),
+            drafts,
             epoch,
         };
         let stats = Arc::<RequestStats>::default();

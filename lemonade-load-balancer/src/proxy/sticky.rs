@@ -8,18 +8,16 @@ use super::claim::Slot;
 use super::forward::Request;
 use super::headers::Forwarding;
 use super::shard::{Shard, View};
+use crate::affinity;
 use crate::config::{SameSite, Secure, Sticky};
-use crate::http1::cookies;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
 use crate::seal::Said;
+use crate::snapshot::MOST_COOKIES;
 use crate::stats::ShardStats;
 use std::io::Write;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Cookies of our name that are looked at: each costs half a microsecond, and a head could hold a thousand.
-const MOST: usize = 8;
 
 /// What a request says about where its client was.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,23 +38,17 @@ impl Shown {
         let (Some(stickiness), Some(config)) = sticky_of(view) else {
             return Shown::default();
         };
-        let fields = head.fields.iter();
-        let fields = fields.filter(|field| field.known == Known::Cookie);
-        let mut values = fields
-            .flat_map(|field| cookies::all(field.value(head.bytes), &config.cookie))
-            .take(MOST)
-            .peekable();
+        let values = affinity::cookies(head, &config.cookie);
+        let mut values = values.take(MOST_COOKIES).peekable();
         let any = values.peek().is_some();
-        let said = values
-            .filter_map(|value| stickiness.open(value))
-            .find(|said| said.until == 0 || said.until > seconds(Duration::ZERO));
+        let said = stickiness.said(values, || seconds(Duration::ZERO));
         if any && said.is_none() {
             ShardStats::count(&shard.stats.sticky_ignored);
         }
         let proto = head.field(Known::XForwardedProto);
         Shown {
             said,
-            by_https: forwarding.trusted
+            by_https: forwarding.peer.trusted
                 && proto.is_some_and(|it| it.eq_ignore_ascii_case(b"https")),
         }
     }

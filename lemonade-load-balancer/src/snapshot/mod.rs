@@ -7,7 +7,7 @@ mod eligible;
 mod stickiness;
 
 pub use eligible::Panic;
-pub(crate) use stickiness::Stickiness;
+pub(crate) use stickiness::{MOST_COOKIES, Stickiness};
 
 use crate::backend::{Backend, BackendId};
 use crate::config::{BackendConfig, Config, Key, Source};

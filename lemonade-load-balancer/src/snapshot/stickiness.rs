@@ -6,6 +6,9 @@ use crate::seal::{MadeKey, Said, Seal};
 use crate::strategy::Pool;
 use std::collections::HashMap;
 
+/// Cookies of our name that are looked at: each costs half a microsecond, and a head could hold a thousand.
+pub(crate) const MOST_COOKIES: usize = 8;
+
 /// The seal, and what it calls the backends of one pool.
 #[derive(Debug)]
 pub(crate) struct Stickiness {
@@ -28,9 +31,15 @@ impl Stickiness {
         })
     }
 
-    /// What a cookie's value says; `None` if it is not ours.
-    pub(crate) fn open(&self, value: &[u8]) -> Option<Said> {
-        self.seal.open(value)
+    /// What the first of these cookies says that is ours and not too old. `today`: seconds since 1970, asked for only where it
+    /// matters.
+    pub(crate) fn said<'v>(
+        &self,
+        values: impl Iterator<Item = &'v [u8]>,
+        today: impl Fn() -> u32,
+    ) -> Option<Said> {
+        let mut said = values.filter_map(|value| self.seal.open(value));
+        said.find(|said| said.until == 0 || said.until > today())
     }
 
     /// Where in the pool the backend of this number is, if it is there.

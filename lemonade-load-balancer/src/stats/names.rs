@@ -56,6 +56,8 @@ pub const HEDGES_WON: &str = "lemonade_hedges_won_total";
 pub const STICKY_IGNORED: &str = "lemonade_sticky_cookies_ignored_total";
 /// Attempts at another backend than the one that the request's sticky cookie names.
 pub const STICKY_MOVED: &str = "lemonade_sticky_moves_total";
+/// Sampled picks that were not kept: `engine.trace_sample` asks for more than 256 a second.
+pub const PICKS_DROPPED: &str = "lemonade_pick_traces_dropped_total";
 /// 1 while backends are picked that are not usable.
 pub const PANIC: &str = "lemonade_panic_mode";
 /// Switches of the strategy by the engine.

@@ -30,6 +30,8 @@ pub(crate) struct RequestStats {
     pub(crate) sticky_ignored: AtomicU64,
     /// Clients that another backend answered than the one that their sticky cookie names.
     pub(crate) sticky_moved: AtomicU64,
+    /// Sampled picks that were not kept, because too many were.
+    pub(crate) drafts_dropped: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) turned_away: AtomicU64,
     /// Turned away because their client has too many.

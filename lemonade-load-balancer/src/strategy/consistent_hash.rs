@@ -6,7 +6,7 @@
 
 use super::bound::Bound;
 use super::key::{draw, identity};
-use super::{Choice, Explanation, PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Points of the heaviest backend; the others have theirs in proportion, so that a weight means the same while the heaviest
 /// stays. With 256, a backend's share of the keys is off by 6 % (one standard deviation).
@@ -17,6 +17,8 @@ const POINTS: u64 = 256;
 pub struct ConsistentHash {
     ring: Ring,
     bound: Bound,
+    /// Each backend's share of all keys.
+    shares: Box<[f64]>,
 }
 
 /// The points in their order, with a table that says where to begin looking.
@@ -34,8 +36,10 @@ struct Ring {
 impl ConsistentHash {
     /// For this pool. `bounded_load`: how far above its fair share a backend may go.
     pub fn new(pool: &Pool, bounded_load: Option<f64>) -> Self {
+        let ring = Ring::new(pool);
         ConsistentHash {
-            ring: Ring::new(pool),
+            shares: ring.shares(pool.len()),
+            ring,
             bound: Bound::new(bounded_load, pool),
         }
     }
@@ -46,17 +50,6 @@ impl ConsistentHash {
         let others = (place + 1..self.ring.owners.len()).chain(0..place);
         self.bound.settle(pool, owner(place), others.map(owner))
     }
-
-    /// Each backend's share of all keys, of `size` backends.
-    fn shares(&self, size: usize) -> Vec<f64> {
-        let mut shares = vec![0.0; size];
-        let mut before = self.ring.points.last().copied().unwrap_or(0);
-        for (point, owner) in self.ring.points.iter().zip(&self.ring.owners) {
-            shares[*owner as usize] += point.wrapping_sub(before) as f64 / 2f64.powi(64);
-            before = *point;
-        }
-        shares
-    }
 }
 
 impl Strategy for ConsistentHash {
@@ -65,15 +58,18 @@ impl Strategy for ConsistentHash {
         self.of_key(pool, key)
     }
 
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        self.bound.terms(pool, &self.shares)
+    }
+
     fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let shares = self.shares(pool.len());
         Explanation {
             rule: "the backend of the key's next point on the ring that is within its bound",
-            terms: self.bound.terms(pool, &shares),
+            terms: self.terms(pool, context),
             choice: match context.key {
                 Some(key) => Choice::This(self.of_key(pool, key)),
                 // Any key.
-                None => Choice::Chances(shares),
+                None => Choice::Chances(self.shares.to_vec()),
             },
         }
     }
@@ -108,6 +104,17 @@ impl Ring {
             points: points.iter().map(|point| point.0).collect(),
             owners: points.iter().map(|point| point.2).collect(),
         }
+    }
+
+    /// Each backend's share of all keys, of `size` backends.
+    fn shares(&self, size: usize) -> Box<[f64]> {
+        let mut shares = vec![0.0; size];
+        let mut before = self.points.last().copied().unwrap_or(0);
+        for (point, owner) in self.points.iter().zip(&self.owners) {
+            shares[*owner as usize] += point.wrapping_sub(before) as f64 / 2f64.powi(64);
+            before = *point;
+        }
+        shares.into()
     }
 
     /// The first point at or after `key`, and round.

@@ -15,6 +15,11 @@ pub struct Term {
 }
 
 impl Term {
+    /// Backends are compared by it, and the lowest is the best.
+    pub fn is_compared(&self) -> bool {
+        self.name.starts_with("score") || self.name == "turns_until"
+    }
+
     /// A term of this name.
     pub fn new(name: &'static str, value: impl Into<f64>) -> Self {
         let value = value.into();
@@ -46,7 +51,7 @@ impl Choice {
 pub struct Explanation {
     /// How the strategy decides, in a sentence.
     pub rule: &'static str,
-    /// What it goes by, of each backend in the pool's order; the last term is what is compared, if anything is.
+    /// What it goes by: [`super::Strategy::terms`].
     pub terms: Vec<Vec<Term>>,
     /// Who would be picked.
     pub choice: Choice,

@@ -53,7 +53,7 @@ impl Strategy for FastestResponseTime {
         best
     }
 
-    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+    fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
         let mean = mean_latency(pool, context);
         let terms = |place: usize| {
             let (in_flight, weight) = (
@@ -69,7 +69,11 @@ impl Strategy for FastestResponseTime {
                 Term::new("score", score),
             ]
         };
-        let terms: Vec<Vec<Term>> = (0..pool.len()).map(terms).collect();
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let terms = self.terms(pool, context);
         let scores: Vec<f64> = terms.iter().map(|terms| terms[3].value).collect();
         Explanation {
             rule: "the lowest latency x (in flight + 1) / weight; latencies near the mean count as the mean; ties take turns",

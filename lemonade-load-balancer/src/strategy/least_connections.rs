@@ -37,21 +37,25 @@ impl Strategy for LeastConnections {
         best
     }
 
-    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
-        let scores: Vec<f64> = (0..pool.len())
-            .map(|place| load(pool, place) as f64 / f64::from(pool.weights()[place]))
-            .collect();
-        let terms = |(place, score): (usize, &f64)| {
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        let terms = |place: usize| {
+            let (load, weight) = (load(pool, place) as f64, pool.weights()[place]);
             vec![
-                Term::new("in_flight", load(pool, place) as f64 - 1.0),
-                Term::new("weight", pool.weights()[place]),
-                Term::new("score", *score),
+                Term::new("in_flight", load - 1.0),
+                Term::new("weight", weight),
+                Term::new("score", load / f64::from(weight)),
             ]
         };
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let terms = self.terms(pool, context);
+        let scores: Vec<f64> = terms.iter().map(|terms| terms[2].value).collect();
         Explanation {
             rule: "the lowest (in flight + 1) / weight; ties take turns",
-            terms: scores.iter().enumerate().map(terms).collect(),
             choice: Choice::This(lowest_from(&scores, self.cursor.place() % pool.len())),
+            terms,
         }
     }
 }

@@ -12,11 +12,11 @@ use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 use crate::backend::{Backend, FULL_SHARE};
 
 /// Delays nearer to the least than this are equal: closer than they are known.
-const ALIKE: f32 = 1.1;
+pub(crate) const ALIKE: f32 = 1.1;
 /// Silence for so many times the cost of a place is not yet one.
 const PATIENCE: f32 = 5.0;
 /// An idle backend that was left out for so long, in nanoseconds, is picked, so that what is known of it is never older.
-const LEFT_OUT: u64 = 4_000_000_000;
+pub(crate) const LEFT_OUT: u64 = 4_000_000_000;
 /// Up to so many backends are all looked at; of more, a sample.
 const ALL: usize = 128;
 /// How many are looked at then.
@@ -83,8 +83,8 @@ impl Strategy for LeastDelay {
         picked
     }
 
-    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let (size, now) = (pool.len(), nanos(context));
+    fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        let now = nanos(context);
         let terms = |place: usize| {
             let backend = &pool.backends()[place];
             let predicted = Prediction::of(backend, share(pool, place), now);
@@ -99,6 +99,11 @@ impl Strategy for LeastDelay {
                 Term::new("score_seconds", predicted.seconds()),
             ]
         };
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let (size, now) = (pool.len(), nanos(context));
         let choice = match size <= ALL {
             true => Choice::This(least(pool, 0..size, now)),
             false => Choice::Chances(chances(pool, now)),
@@ -106,7 +111,7 @@ impl Strategy for LeastDelay {
         Explanation {
             rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; an idle one \
                    that was left out for 4 s goes first",
-            terms: (0..size).map(terms).collect(),
+            terms: self.terms(pool, context),
             choice,
         }
     }

@@ -7,7 +7,7 @@
 
 use super::bound::Bound;
 use super::key::{draw, identity};
-use super::{Choice, Explanation, PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Places of the table, a prime, while that is enough (the paper's size).
 const PLACES: u64 = 65_537;
@@ -22,13 +22,17 @@ const FREE: u32 = u32::MAX;
 pub struct Maglev {
     table: Box<[u32]>,
     bound: Bound,
+    /// Each backend's share of all keys.
+    shares: Box<[f64]>,
 }
 
 impl Maglev {
     /// For this pool. `bounded_load`: how far above its fair share a backend may go.
     pub fn new(pool: &Pool, bounded_load: Option<f64>) -> Self {
+        let table = filled(pool);
         Maglev {
-            table: filled(pool),
+            shares: shares(&table, pool.len()),
+            table,
             bound: Bound::new(bounded_load, pool),
         }
     }
@@ -39,15 +43,6 @@ impl Maglev {
         let others = (place + 1..self.table.len()).chain(0..place);
         self.bound.settle(pool, owner(place), others.map(owner))
     }
-
-    /// Each backend's share of all keys, of `size` backends.
-    fn shares(&self, size: usize) -> Vec<f64> {
-        let mut shares = vec![0.0; size];
-        for owner in self.table.iter() {
-            shares[*owner as usize] += 1.0 / self.table.len() as f64;
-        }
-        shares
-    }
 }
 
 impl Strategy for Maglev {
@@ -56,18 +51,31 @@ impl Strategy for Maglev {
         self.of_key(pool, key)
     }
 
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        self.bound.terms(pool, &self.shares)
+    }
+
     fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let shares = self.shares(pool.len());
         Explanation {
             rule: "the backend in the key's place of the table, or in the next place whose backend is within its bound",
-            terms: self.bound.terms(pool, &shares),
+            terms: self.terms(pool, context),
             choice: match context.key {
                 Some(key) => Choice::This(self.of_key(pool, key)),
                 // Any key.
-                None => Choice::Chances(shares),
+                None => Choice::Chances(self.shares.to_vec()),
             },
         }
     }
+}
+
+/// Each backend's share of the table, of `size` backends.
+fn shares(table: &[u32], size: usize) -> Box<[f64]> {
+    let mut shares = vec![0.0; size];
+    // Of an empty pool there is a table without owners, and nobody asks it.
+    for owner in table.iter().filter(|owner| **owner != FREE) {
+        shares[*owner as usize] += 1.0 / table.len() as f64;
+    }
+    shares.into()
 }
 
 /// A backend while the table is filled.

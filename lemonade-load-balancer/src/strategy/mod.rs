@@ -29,6 +29,7 @@ pub use explain::{Choice, Explanation, Term};
 pub use fastest_response_time::FastestResponseTime;
 pub use key::key;
 pub use least_connections::LeastConnections;
+pub(crate) use least_delay::{ALIKE, LEFT_OUT};
 pub use least_delay::{LeastDelay, Prediction};
 pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;
@@ -120,7 +121,11 @@ pub trait Strategy: fmt::Debug + Send + Sync {
     /// was built for.
     fn pick(&self, pool: &Pool, context: &mut PickContext<'_>) -> usize;
 
-    /// What it would pick now, and why. Changes nothing; may allocate.
+    /// What it goes by now, of each backend in the pool's order; the last term is what is compared, if anything is. Changes
+    /// nothing; may allocate. Cost: O(n), so that a shard that has requests to serve may ask.
+    fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>>;
+
+    /// What it would pick now, and why. Changes nothing; may allocate. Cost: up to O(n^2).
     fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation;
 }
 

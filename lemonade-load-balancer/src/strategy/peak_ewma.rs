@@ -36,8 +36,7 @@ impl Strategy for PeakEwma {
         }
     }
 
-    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
-        let is_better = |place, other| is_better(pool, place, other, context.now);
+    fn terms(&self, pool: &Pool, context: &PickContext<'_>) -> Vec<Vec<Term>> {
         let terms = |place: usize| {
             let load = &pool.backends()[place].load;
             vec![
@@ -47,11 +46,20 @@ impl Strategy for PeakEwma {
                 ),
                 Term::new("in_flight", load.in_flight()),
                 Term::new("weight", pool.weights()[place]),
+                Term::new(
+                    "score_seconds",
+                    cost(pool, place, load.peak.seconds(context.now)),
+                ),
             ]
         };
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let is_better = |place, other| is_better(pool, place, other, context.now);
         Explanation {
             rule: "of two drawn at random, the lower peak x (in flight + 1) / weight; peaks within a factor of 2 are equal",
-            terms: (0..pool.len()).map(terms).collect(),
+            terms: self.terms(pool, context),
             choice: Choice::Chances(chances_of_pairs(pool.len(), &is_better)),
         }
     }
@@ -67,15 +75,17 @@ fn is_better(pool: &Pool, one: usize, other: usize, now: Duration) -> bool {
     {
         (of_one, of_other) = (Some(1.0), Some(1.0));
     }
-    let cost = |index: usize, peak: Option<f32>| {
-        let in_flight = load(index).in_flight() as f32;
-        let seconds = match peak {
-            Some(peak) => peak * (in_flight + 1.0),
-            None => UNKNOWN * in_flight,
-        };
-        seconds / pool.weights()[index] as f32
+    cost(pool, one, of_one) < cost(pool, other, of_other)
+}
+
+/// What the next request would cost at a backend whose longest time was `peak` lately.
+fn cost(pool: &Pool, index: usize, peak: Option<f32>) -> f32 {
+    let in_flight = pool.backends()[index].load.in_flight() as f32;
+    let seconds = match peak {
+        Some(peak) => peak * (in_flight + 1.0),
+        None => UNKNOWN * in_flight,
     };
-    cost(one, of_one) < cost(other, of_other)
+    seconds / pool.weights()[index] as f32
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl Strategy for PowerOfTwo {
         }
     }
 
-    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
         let terms = |place: usize| {
             let (in_flight, weight) = (
                 pool.backends()[place].load.in_flight(),
@@ -36,9 +36,13 @@ impl Strategy for PowerOfTwo {
                 Term::new("score", (f64::from(in_flight) + 1.0) / f64::from(weight)),
             ]
         };
+        (0..pool.len()).map(terms).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
         Explanation {
             rule: "of two drawn at random, the lower (in flight + 1) / weight",
-            terms: (0..pool.len()).map(terms).collect(),
+            terms: self.terms(pool, context),
             choice: Choice::Chances(chances_of_pairs(pool.len(), &|place, other| {
                 is_less_busy(pool, place, other)
             })),

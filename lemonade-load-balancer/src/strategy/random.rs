@@ -1,7 +1,7 @@
 //! Any backend, with equal chance. Needs no shared memory at all, and spreads the worst: at high load its queues are much
 //! longer than round robin's.
 
-use super::{Choice, Explanation, PickContext, Pool, Strategy};
+use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 
 /// Cost: O(1), no atomic.
 #[derive(Debug)]
@@ -12,11 +12,15 @@ impl Strategy for Random {
         context.rng.usize(..pool.len())
     }
 
-    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        vec![Vec::new(); pool.len()]
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
         let size = pool.len();
         Explanation {
             rule: "any, with equal chance",
-            terms: vec![Vec::new(); size],
+            terms: self.terms(pool, context),
             choice: Choice::Chances(vec![1.0 / size as f64; size]),
         }
     }

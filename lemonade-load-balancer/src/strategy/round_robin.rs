@@ -21,13 +21,17 @@ impl Strategy for RoundRobin {
         self.cursor.advance() % pool.len()
     }
 
-    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
         let (size, next) = (pool.len(), self.cursor.place() % pool.len());
         let turns = |place: usize| Term::new("turns_until", ((place + size - next) % size) as f64);
+        (0..size).map(|place| vec![turns(place)]).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
         Explanation {
             rule: "each in turn",
-            terms: (0..size).map(|place| vec![turns(place)]).collect(),
-            choice: Choice::This(next),
+            terms: self.terms(pool, context),
+            choice: Choice::This(self.cursor.place() % pool.len()),
         }
     }
 }

@@ -20,6 +20,13 @@ impl Weighted {
             ends: ends.collect(),
         }
     }
+
+    fn weights(&self) -> impl Iterator<Item = f64> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| (end - start) as f64)
+    }
 }
 
 impl Strategy for Weighted {
@@ -29,20 +36,17 @@ impl Strategy for Weighted {
         self.ends.partition_point(|end| *end <= point)
     }
 
-    fn explain(&self, _pool: &Pool, _context: &PickContext<'_>) -> Explanation {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        let weights: Vec<f64> = starts
-            .zip(&self.ends)
-            .map(|(start, end)| (end - start) as f64)
-            .collect();
-        let total: f64 = weights.iter().sum();
+    fn terms(&self, _pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
+        let weight = |weight: f64| vec![Term::new("weight", weight)];
+        self.weights().map(weight).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
+        let total: f64 = self.weights().sum();
         Explanation {
             rule: "any, with a chance in proportion to its weight",
-            terms: weights
-                .iter()
-                .map(|weight| vec![Term::new("weight", *weight)])
-                .collect(),
-            choice: Choice::Chances(weights.iter().map(|weight| weight / total).collect()),
+            terms: self.terms(pool, context),
+            choice: Choice::Chances(self.weights().map(|weight| weight / total).collect()),
         }
     }
 }

@@ -48,11 +48,15 @@ impl Strategy for WeightedRoundRobin {
         self.order.at(self.cursor.advance())
     }
 
-    fn explain(&self, pool: &Pool, _context: &PickContext<'_>) -> Explanation {
+    fn terms(&self, pool: &Pool, _context: &PickContext<'_>) -> Vec<Vec<Term>> {
         let weight = |weight: &u32| vec![Term::new("weight", *weight)];
+        pool.weights().iter().map(weight).collect()
+    }
+
+    fn explain(&self, pool: &Pool, context: &PickContext<'_>) -> Explanation {
         Explanation {
             rule: "each in turn, as often as its weight says",
-            terms: pool.weights().iter().map(weight).collect(),
+            terms: self.terms(pool, context),
             choice: Choice::This(self.order.at(self.cursor.place())),
         }
     }

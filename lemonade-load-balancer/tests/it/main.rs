@@ -13,6 +13,7 @@ mod connections;
 mod drain;
 mod engine;
 mod equivalence;
+mod explain;
 mod forwarding;
 mod framing;
 mod grpc;

@@ -105,7 +105,14 @@ fn show(backends: &Value) -> String {
         "LATENCY",
         "SOURCE",
     ];
-    text::table(&head, &rows)
+    let mut text = text::table(&head, &rows);
+    for backend in backends.as_array().into_iter().flatten() {
+        if let Some(why) = backend["why"].as_str() {
+            let (name, state) = (cell(&backend["name"]), cell(&backend["state"]));
+            text += &format!("{name}  {state}: {why}\n");
+        }
+    }
+    text
 }
 
 /// `2`; `0.5 of 2` in a slow start; `2 (backup)`.

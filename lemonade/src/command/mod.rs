@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod db;
 pub(crate) mod decisions;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod load_balancer;
 pub(crate) mod process;
 pub(crate) mod reload;

@@ -77,6 +77,22 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Option<Value>, u16)
             None,
             200,
         ),
+        (
+            "post",
+            "/api/v1/explain",
+            "/api/v1/explain",
+            Some(
+                json!({ "method": "PUT", "url": "http://h/a?b", "headers": { "X-User": "ann" }, "client": "192.0.2.7" }),
+            ),
+            200,
+        ),
+        (
+            "get",
+            "/api/v1/explain/picks",
+            "/api/v1/explain/picks?limit=3",
+            None,
+            200,
+        ),
         ("get", "/api/v1/config", "/api/v1/config", None, 200),
         (
             "post",
@@ -188,6 +204,21 @@ fn wrong_calls_are_problems() {
             422,
             "1 to 65535",
         ),
+        (
+            "POST",
+            "/api/v1/explain",
+            Some(json!({ "url": "https://h/a" })),
+            422,
+            "plain HTTP",
+        ),
+        (
+            "POST",
+            "/api/v1/explain",
+            Some(json!({ "url": "/", "headers": { "a": "b\r\nc: d" } })),
+            422,
+            "line break",
+        ),
+        ("GET", "/api/v1/explain/picks?limit=x", None, 400, "limit"),
         (
             "POST",
             "/api/v1/backends",

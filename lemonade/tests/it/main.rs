@@ -7,6 +7,7 @@ mod bench;
 mod changes;
 mod discovery;
 mod documents;
+mod explain;
 mod operator;
 mod process;
 mod refusals;

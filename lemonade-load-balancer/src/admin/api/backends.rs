@@ -6,6 +6,7 @@ use super::Persist;
 use crate::backend::{BackendId, FULL_SHARE, State as BackendState, UNLIMITED};
 use crate::config::{Plan, Source, Tier, WEIGHTS};
 use crate::control::Order;
+use crate::explain::standing;
 use crate::snapshot::Member;
 use crate::stats::ShardStats;
 use axum::Json;
@@ -39,6 +40,9 @@ pub(super) struct BackendStatus {
     /// `starting`, `healthy`, `degraded`, `unhealthy`, `ejected` or `draining`.
     #[schema(value_type = String)]
     state: BackendState,
+    /// Why it is in that state: `5 failures in a row; for another 2.1 s`. Absent while it may be picked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     /// Who named it: `file`, `environment`, `command line`, `sql`, `dns NAME` or `api`.
     #[schema(value_type = String)]
     source: Source,
@@ -75,6 +79,7 @@ fn report(member: &Member, now: Duration) -> BackendStatus {
             / f64::from(FULL_SHARE),
         tier: member.config.tier,
         state: member.live.state.get(),
+        why: standing(member, now),
         source: member.config.source.clone(),
         drained: member.config.drained,
         in_flight: member.live.load.in_flight(),

@@ -2,21 +2,13 @@
 
 use super::super::Admin;
 use super::super::problem::Problem;
+use super::Limit;
 use crate::decision::Decision;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-/// How many.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limit {
-    /// The most that are wanted; 256 are kept.
-    limit: Option<usize>,
-}
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Decisions of the engine.
 #[derive(Serialize, ToSchema)]

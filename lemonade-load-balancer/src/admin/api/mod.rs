@@ -5,6 +5,7 @@ mod backends;
 mod config;
 mod decisions;
 mod events;
+mod explain;
 mod process;
 mod status;
 mod strategy;
@@ -41,6 +42,15 @@ struct Persist {
     persist: bool,
 }
 
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    /// The most that are wanted; 256 are kept.
+    limit: Option<usize>,
+}
+
 pub(super) fn routes() -> Router<Admin> {
     let described = OpenApiRouter::with_openapi(Document::openapi()).nest(
         "/api/v1",
@@ -53,6 +63,8 @@ pub(super) fn routes() -> Router<Admin> {
             .routes(routes!(backends::weight))
             .routes(routes!(strategy::present, strategy::set))
             .routes(routes!(decisions::list))
+            .routes(routes!(explain::dry_run))
+            .routes(routes!(explain::picks))
             .routes(routes!(config::present))
             .routes(routes!(config::check))
             .routes(routes!(config::reload))

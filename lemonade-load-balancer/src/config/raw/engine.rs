@@ -21,6 +21,8 @@ pub(in super::super) struct RawEngine {
     pub(in super::super) rules: OneOrMany<Located<RawRule>>,
     /// Figures of Prometheus servers, for rules to go by.
     pub(in super::super) prometheus: OneOrMany<Located<RawPrometheus>>,
+    /// Of how many picks one is kept with all that it went by: 1 to 1000000, or `off`.
+    pub(in super::super) trace_sample: Option<Switch<u32>>,
 }
 
 impl FromStr for RawEngine {

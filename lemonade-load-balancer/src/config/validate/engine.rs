@@ -7,6 +7,8 @@ use crate::decision::rules::is_source_name;
 use crate::decision::{BUILT_IN, Mode, Rule, Settings};
 use crate::strategy::Name;
 use lemonade_config::{Located, RawDuration, ShortOr, Switch};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,6 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// More rules, or sources, are no configuration.
 const MOST: usize = 100;
+const TRACE_SAMPLES: RangeInclusive<u32> = 1..=1_000_000;
 const LONGEST_QUERY: usize = 4096;
 
 impl Check<'_> {
@@ -46,9 +49,25 @@ impl Check<'_> {
                 rules: self.rules(raw.rules.0),
             },
             prometheus: self.prometheus(raw.prometheus.0),
+            trace_sample: self.trace_sample(raw.trace_sample),
         };
         self.externals(&engine);
         engine
+    }
+
+    fn trace_sample(&mut self, raw: Option<Switch<u32>>) -> Option<NonZeroU32> {
+        let default = EngineConfig::default().trace_sample;
+        match raw {
+            None | Some(Switch::On) => default,
+            Some(Switch::Off) => None,
+            Some(Switch::Set(every)) if TRACE_SAMPLES.contains(&every) => NonZeroU32::new(every),
+            Some(Switch::Set(every)) => {
+                let [from, to] = [TRACE_SAMPLES.start(), TRACE_SAMPLES.end()];
+                let problem = format!("expected {from} to {to}, or `off`, found {every}");
+                self.fault("engine.trace_sample", problem);
+                default
+            }
+        }
     }
 
     fn candidates(

@@ -759,6 +759,10 @@ mod tests {
     fn engine_that_could_not_work_is_refused() {
         for (engine, expected) in [
             ("fast", "`on`, `advise`, `off` or a table"),
+            (
+                "{trace_sample: 0}",
+                "engine.trace_sample: expected 1 to 1000000, or `off`, found 0",
+            ),
             ("{cooldown: 10ms}", "engine.cooldown: expected 1s to 24h"),
             (
                 "{candidates: [adaptive]}",

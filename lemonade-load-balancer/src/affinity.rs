@@ -1,7 +1,6 @@
-//! What a request is recognised by, for strategies that send equal keys to the same backend. Computed only where the strategy
-//! wants it.
+//! What a request is recognised by: the key of strategies that send equal keys to the same backend, the client's address, its
+//! cookies. Computed only where somebody wants it: the proxy for requests, and whoever explains what one would get.
 
-use super::headers::Forwarding;
 use crate::config::{Headers, Key};
 use crate::http1::cookies;
 use crate::http1::fields::Known;
@@ -9,22 +8,54 @@ use crate::http1::request::RequestHead;
 use crate::strategy::key;
 use std::net::{IpAddr, SocketAddr};
 
-/// The key of a request; where it lacks what it is to be recognised by, that of its client's address.
-pub(super) fn key_of(
-    head: &RequestHead<'_>,
-    by: &Key,
-    forwarding: &Forwarding,
-    headers: &Headers,
-) -> u64 {
-    let said = match by {
-        Key::Client => None,
-        Key::Path => head.target.split(|byte| *byte == b'?').next(),
-        Key::Header(name) => field(head, name),
-        Key::Cookie(name) => cookie(head, name),
-    };
-    match said.filter(|said| !said.is_empty()) {
-        Some(said) => key(said),
-        None => key_of_address(client(head, forwarding, headers)),
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// It may say for whom it asks.
+    pub(crate) trusted: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(address: IpAddr, headers: &Headers) -> Self {
+        // A v4 client on a v6 listener is a v4 client.
+        let address = address.to_canonical();
+        Peer {
+            address,
+            trusted: headers.trusts(address),
+        }
+    }
+}
+
+/// What one request is recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recognised<'h> {
+    /// By what the configuration names.
+    Said(&'h [u8]),
+    /// By its client's address: so it is to be, or it lacks what it should be recognised by.
+    Client(IpAddr),
+}
+
+impl<'h> Recognised<'h> {
+    pub(crate) fn of(head: &RequestHead<'h>, by: &Key, peer: Peer, headers: &Headers) -> Self {
+        let said = match by {
+            Key::Client => None,
+            Key::Path => head.target.split(|byte| *byte == b'?').next(),
+            Key::Header(name) => field(head, name),
+            Key::Cookie(name) => cookies(head, name).next(),
+        };
+        match said.filter(|said| !said.is_empty()) {
+            Some(said) => Recognised::Said(said),
+            None => Recognised::Client(client(head, peer, headers)),
+        }
+    }
+
+    /// What strategies know it by.
+    pub(crate) fn key(self) -> u64 {
+        match self {
+            Recognised::Said(said) => key(said),
+            Recognised::Client(address) => key_of_address(address),
+        }
     }
 }
 
@@ -35,10 +66,12 @@ fn field<'h>(head: &RequestHead<'h>, name: &str) -> Option<&'h [u8]> {
     Some(field.value(head.bytes))
 }
 
-fn cookie<'h>(head: &RequestHead<'h>, name: &str) -> Option<&'h [u8]> {
+/// The values of the head's cookies of this name.
+pub(crate) fn cookies<'h>(head: &RequestHead<'h>, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let bytes = head.bytes;
     let fields = head.fields.iter();
-    let mut cookies = fields.filter(|field| field.known == Known::Cookie);
-    cookies.find_map(|field| cookies::find(field.value(head.bytes), name))
+    let fields = fields.filter(|field| field.known == Known::Cookie);
+    fields.flat_map(move |field| cookies::all(field.value(bytes), name))
 }
 
 fn key_of_address(address: IpAddr) -> u64 {
@@ -50,9 +83,9 @@ fn key_of_address(address: IpAddr) -> u64 {
 
 /// Who asks: the peer, or the last address in its `X-Forwarded-For` that no trusted proxy has, or its `X-Real-IP`. What stands
 /// before that address is whatever the client wrote.
-fn client(head: &RequestHead<'_>, forwarding: &Forwarding, headers: &Headers) -> IpAddr {
-    if !forwarding.trusted {
-        return forwarding.peer;
+fn client(head: &RequestHead<'_>, peer: Peer, headers: &Headers) -> IpAddr {
+    if !peer.trusted {
+        return peer.address;
     }
     let mut client = None;
     let lists = head.fields.iter().rev();
@@ -60,12 +93,12 @@ fn client(head: &RequestHead<'_>, forwarding: &Forwarding, headers: &Headers) ->
     for hop in lists.flat_map(|field| field.value(head.bytes).rsplit(|byte| *byte == b',')) {
         match address(hop) {
             Some(hop) if headers.trusts(hop) => client = Some(hop),
-            hop => return hop.or(client).unwrap_or(forwarding.peer),
+            hop => return hop.or(client).unwrap_or(peer.address),
         }
     }
     client
         .or_else(|| address(head.field(Known::XRealIp)?))
-        .unwrap_or(forwarding.peer)
+        .unwrap_or(peer.address)
 }
 
 /// An address, with a port or without.
@@ -91,7 +124,7 @@ mod tests {
     fn with<T>(
         lines: &str,
         peer: &str,
-        of: impl FnOnce(&RequestHead<'_>, &Forwarding, &Headers) -> T,
+        of: impl FnOnce(&RequestHead<'_>, Peer, &Headers) -> T,
     ) -> T {
         let headers = Headers {
             trusted_proxies: vec![Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()],
@@ -100,9 +133,8 @@ mod tests {
         let text = format!("GET /a/b?c=d HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let mut scratch = Vec::new();
         let head = RequestHead::parse(text.as_bytes(), &LIMITS, &mut scratch).unwrap();
-        let peer = SocketAddr::new(peer.parse().unwrap(), 4000);
-        let forwarding = Forwarding::new(peer, peer, &headers);
-        of(&head, &forwarding, &headers)
+        let peer = Peer::new(peer.parse().unwrap(), &headers);
+        of(&head, peer, &headers)
     }
 
     #[test]
@@ -147,8 +179,8 @@ mod tests {
     #[test]
     fn key_is_of_what_it_is_to_be_of_or_else_of_the_client() {
         let of = |by: &Key, lines: &str| {
-            with(lines, "192.0.2.7", |head, forwarding, headers| {
-                key_of(head, by, forwarding, headers)
+            with(lines, "192.0.2.7", |head, peer, headers| {
+                Recognised::of(head, by, peer, headers).key()
             })
         };
         let address = key(&[192, 0, 2, 7]);
