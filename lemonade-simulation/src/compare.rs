@@ -216,3 +216,29 @@ impl Case {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_compared_that_need_no_key() {
+        let all: Vec<&str> = Contestant::all()
+            .into_iter()
+            .map(Contestant::as_str)
+            .collect();
+        assert_eq!(all[0], IDEAL);
+        assert!(all.contains(&"least_connections"));
+        assert!(!all.iter().any(|name| NEEDS_KEY.contains(name)), "{all:?}");
+        for name in all {
+            assert_eq!(name.parse::<Contestant>().unwrap().as_str(), name);
+        }
+        for name in NEEDS_KEY {
+            // Else the list above leaves out nothing.
+            assert!(
+                Name::ALL.iter().any(|known| known.as_str() == name),
+                "{name}"
+            );
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! - **Cost of a place**, in seconds: the average time to first byte over the average number of requests there, the new one
 //!   included, at the time of sending. By Little's law that tells how fast a backend is *and* how many it serves at once, without
 //!   knowing either, and waiting is not counted twice, as it is in latency x in flight.
+//!   It is drawn towards what is typical in the pool, the more the less is known, and taken a standard error lower than it looks: a
+//!   backend that had bad luck is asked again rather than avoided for it.
 //! - **Silence**: how long it has been since the last answer, while one is waited for. Sees a pause before any answer tells.
 //! - **Price** of its errors, in seconds: its rate of errors above what is usual in the pool.
 //!
@@ -14,12 +16,27 @@ use std::time::Duration;
 /// Samples that count: each moves an average by one in so many, once there were as many. Fewer are noise that misleads (a
 /// backend looks 10 % slower than its equal), more are slow to see a change.
 const SAMPLES: f32 = 160.0;
-/// In this time without news, knowledge fades to 1/e.
+/// In this time without news, in seconds, knowledge fades to 1/e.
 const FADES_AFTER: f32 = 5.0;
-/// Samples of what is typical in the pool that a backend's own are weighed against.
-const DOUBT: f32 = 8.0;
+/// An answer after so many seconds without one is about a backend that may have changed.
+const PROBE_AFTER: f32 = 2.0;
+/// It moves the averages by so much at least.
+const PROBE_SHARE: f32 = 0.5;
+/// An estimate is lowered by so many of its standard errors,
+const HOPE: f32 = 0.5;
+/// but not further than to this share.
+const LEAST_TRUST: f32 = 0.5;
+/// Samples of what is typical in the pool that a backend's own are weighed against: so many where backends differ by more than
+/// chance,
+const LEAST_DOUBT: f32 = 8.0;
+/// and so many where they do not. More would make equal backends perfectly even, and proxies that know nothing of each other run
+/// in a herd, for which some difference of opinion is the cure.
+const MOST_DOUBT: f32 = 30.0;
 /// What is typical before anything was measured. Only proportions matter then.
 const UNKNOWN: f32 = 0.001;
+
+/// The least variance of a sample that is believed, by the mean squared: even what always takes the same waits by chance.
+const LEAST_VARIANCE: f32 = 0.02;
 
 /// Outcomes that count for the rate of errors.
 const OUTCOMES: f32 = 50.0;
@@ -49,10 +66,14 @@ pub struct Delay {
     latency: AtomicU32,
     /// Average number of requests there at the time of sending, the one that was sent included.
     places: AtomicU32,
+    /// Average square of the time to first byte.
+    squares: AtomicU32,
     /// Samples in those averages.
     samples: AtomicU32,
     /// Seconds a place at a backend like this: what the pool teaches.
     typical: AtomicU32,
+    /// Samples that that is worth.
+    doubt: AtomicU32,
     errors: AtomicU32,
     outcomes: AtomicU32,
     /// The rate of errors that is usual in the pool.
@@ -67,9 +88,11 @@ impl Default for Delay {
         Delay {
             latency: zero(),
             places: zero(),
+            squares: zero(),
             samples: zero(),
             cost: unknown(),
             typical: unknown(),
+            doubt: AtomicU32::new(LEAST_DOUBT.to_bits()),
             errors: zero(),
             outcomes: zero(),
             usual_errors: zero(),
@@ -87,14 +110,28 @@ impl Default for Delay {
 pub struct Usual {
     /// Seconds a place, for a backend of weight 1.
     pub cost: f32,
+    /// Samples that that is worth against a backend's own.
+    pub doubt: f32,
     /// The rate of errors of its better half.
     pub errors: f32,
+}
+
+/// What a backend has shown of its cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shown {
+    /// Seconds a place, times its weight.
+    pub cost: f32,
+    /// Samples that that rests on.
+    pub samples: f32,
+    /// Variance of its times to first byte by their mean squared.
+    pub variance: f32,
 }
 
 impl Default for Usual {
     fn default() -> Self {
         Usual {
             cost: UNKNOWN,
+            doubt: LEAST_DOUBT,
             errors: 0.0,
         }
     }
@@ -111,19 +148,36 @@ impl Delay {
 
     /// Takes in an answer that did work, to a request that was sent when `ahead` others were there.
     pub fn answered(&self, took: Duration, ahead: u32, now: Duration) {
-        let known = load(&self.samples) * fading(age(&self.answered, now), FADES_AFTER);
+        let age = age(&self.answered, now);
+        let known = load(&self.samples) * fading(age, FADES_AFTER);
         let samples = (known + 1.0).min(SAMPLES);
-        move_by(&self.latency, took.as_secs_f32(), 1.0 / samples);
-        move_by(&self.places, ahead as f32 + 1.0, 1.0 / samples);
+        let share = match age > PROBE_AFTER {
+            true => PROBE_SHARE.max(1.0 / samples),
+            false => 1.0 / samples,
+        };
+        let seconds = took.as_secs_f32();
+        move_by(&self.latency, seconds, share);
+        move_by(&self.squares, seconds * seconds, share);
+        move_by(&self.places, ahead as f32 + 1.0, share);
         store(&self.samples, samples);
         self.answered.store(now.as_nanos() as u64, Relaxed);
-        store(&self.cost, self.drawn_to_typical(samples));
+        store(&self.cost, self.estimate(samples));
         self.outcome(0.0, now);
     }
 
     /// Takes in a failure, or an answer that says "too busy": no measure of how fast it works.
     pub fn failed(&self, now: Duration) {
         self.outcome(1.0, now);
+    }
+
+    /// Forgets all but what is typical: it was away, and what it was before says nothing.
+    pub(crate) fn forget(&self) {
+        let learned = [&self.latency, &self.squares, &self.places, &self.samples];
+        let errors = [&self.errors, &self.outcomes, &self.price];
+        for value in learned.into_iter().chain(errors) {
+            store(value, 0.0);
+        }
+        store(&self.cost, load(&self.typical));
     }
 
     fn outcome(&self, error: f32, now: Duration) {
@@ -138,17 +192,28 @@ impl Delay {
         }
     }
 
-    fn drawn_to_typical(&self, samples: f32) -> f32 {
+    fn estimate(&self, samples: f32) -> f32 {
         let typical = load(&self.typical);
-        match self.own_cost() {
-            Some(own) => (own * samples + typical * DOUBT) / (samples + DOUBT),
-            None => typical,
-        }
+        let Some(own) = self.own_cost() else {
+            return typical;
+        };
+        let doubt = load(&self.doubt);
+        let drawn = (own * samples + typical * doubt) / (samples + doubt);
+        let error = (self.variance() / (samples + doubt)).sqrt();
+        drawn * (1.0 - HOPE * error).max(LEAST_TRUST)
+    }
+
+    /// Of times to first byte, by their mean squared.
+    fn variance(&self) -> f32 {
+        let mean = load(&self.latency);
+        let square = (mean * mean).max(f32::MIN_POSITIVE);
+        (load(&self.squares) / square - 1.0).max(0.0)
     }
 
     fn own_cost(&self) -> Option<f32> {
         let places = load(&self.places);
-        (places > 0.0).then(|| load(&self.latency) / places)
+        let latency = load(&self.latency);
+        (places > 0.0 && latency > 0.0).then_some(latency / places)
     }
 
     fn priced(&self, now: Duration) -> f32 {
@@ -168,8 +233,9 @@ impl Delay {
     /// it holds until the backend was measured.
     pub fn compare(&self, usual: &Usual, weight: u32, now: Duration) {
         store(&self.typical, usual.cost / weight.max(1) as f32);
+        store(&self.doubt, usual.doubt);
         store(&self.usual_errors, usual.errors);
-        store(&self.cost, self.drawn_to_typical(self.samples(now)));
+        store(&self.cost, self.estimate(self.samples(now)));
         store(&self.price, self.priced(now));
     }
 
@@ -181,6 +247,15 @@ impl Delay {
     /// Its own cost of a place in seconds, if it was measured lately.
     pub fn measured(&self, now: Duration) -> Option<f32> {
         self.own_cost().filter(|_| self.samples(now) > 1.0)
+    }
+
+    /// What it has shown of its cost lately. `weight`: the capacity that the configuration presumes.
+    pub fn shown(&self, weight: u32, now: Duration) -> Option<Shown> {
+        Some(Shown {
+            cost: self.measured(now)? * weight as f32,
+            samples: self.samples(now),
+            variance: self.variance(),
+        })
     }
 
     /// Its own rate of errors, and how many outcomes that is worth, if that is enough.
@@ -220,13 +295,16 @@ impl Delay {
     }
 }
 
-/// What is usual in a pool, from what its backends measured of themselves: their costs, each for weight 1, and their rates of
-/// errors with what those are worth. The cost is the mean; the errors are those of the better half, because where most
-/// fail, failing must not count as usual.
-pub fn usual(costs: &[f32], errors: &mut [(f32, f32)], before: Usual) -> Usual {
-    let cost = match costs.len() {
-        0 => before.cost,
-        count => costs.iter().sum::<f32>() / count as f32,
+/// What is usual in a pool, from what its backends measured of themselves: their costs, and their rates of errors with what those
+/// are worth. The cost is the mean; the errors are those of the better half, because where most fail, failing must not
+/// count as usual.
+pub fn usual(shown: &[Shown], errors: &mut [(f32, f32)], before: Usual) -> Usual {
+    let (cost, doubt) = match shown.len() {
+        0 => (before.cost, before.doubt),
+        count => {
+            let mean = shown.iter().map(|shown| shown.cost).sum::<f32>() / count as f32;
+            (mean, doubt(shown, mean))
+        }
     };
     errors.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let better = &errors[..errors.len().div_ceil(2)];
@@ -234,8 +312,25 @@ pub fn usual(costs: &[f32], errors: &mut [(f32, f32)], before: Usual) -> Usual {
     let failed: f32 = better.iter().map(|(rate, outcomes)| rate * outcomes).sum();
     Usual {
         cost,
+        doubt,
         errors: if weight > 0.0 { failed / weight } else { 0.0 },
     }
+}
+
+/// How many samples the mean is worth: the variance of one sample by that of the backends, once what chance alone makes of them
+/// is taken off (empirical Bayes: Efron & Morris 1973). Backends that differ for sure speak for themselves.
+fn doubt(shown: &[Shown], mean: f32) -> f32 {
+    let count = shown.len() as f32;
+    if count < 2.0 {
+        return LEAST_DOUBT;
+    }
+    let sum = |of: fn(&Shown) -> f32| shown.iter().map(of).sum::<f32>();
+    let squares = shown.iter().map(|shown| (shown.cost / mean - 1.0).powi(2));
+    let between = squares.sum::<f32>() / (count - 1.0);
+    let by_chance = sum(|shown| shown.variance / shown.samples) / count;
+    let one_sample = sum(|shown| shown.variance) / count;
+    let real = (between - by_chance).max(f32::MIN_POSITIVE);
+    (one_sample.max(LEAST_VARIANCE) / real).clamp(LEAST_DOUBT, MOST_DOUBT)
 }
 
 /// Seconds since `then`.
@@ -295,7 +390,7 @@ mod tests {
         let now = feed(&delay, 300, 100 * MS, 0, Duration::ZERO);
         let usual = Usual {
             cost: 0.010,
-            errors: 0.0,
+            ..Usual::default()
         };
         delay.compare(&usual, 1, now);
         assert!(delay.cost() > 0.08, "{}", delay.cost());
@@ -309,7 +404,7 @@ mod tests {
         delay.compare(
             &Usual {
                 cost: 0.04,
-                errors: 0.0,
+                ..Usual::default()
             },
             4,
             Duration::ZERO,
@@ -320,7 +415,11 @@ mod tests {
 
     #[test]
     fn errors_cost_when_they_are_more_than_usual_and_more_than_chance() {
-        let usual = |errors: f32| Usual { cost: 0.01, errors };
+        let usual = |errors: f32| Usual {
+            cost: 0.01,
+            errors,
+            ..Usual::default()
+        };
         let failing = |errors: f32, of: u32| {
             let delay = Delay::default();
             delay.compare(&usual(errors), 1, Duration::ZERO);
@@ -336,6 +435,9 @@ mod tests {
         assert!(failing(0.0, 3).price() > 0.1);
         assert_eq!(failing(0.3, 3).price(), 0.0, "as the others");
         assert_eq!(failing(0.0, 0).price(), 0.0);
+        let delay = failing(0.0, 10);
+        delay.forget();
+        assert_eq!((delay.price(), delay.cost()), (0.0, 0.01));
         let delay = failing(0.0, 10);
         delay.compare(&usual(0.0), 1, Duration::from_secs(60));
         assert!(delay.price() < 0.01, "forgiven");
@@ -361,11 +463,30 @@ mod tests {
         assert_eq!(silent(91), 1.0);
     }
 
+    fn shown(cost: f32) -> Shown {
+        let (samples, variance) = (100.0, 1.0);
+        Shown {
+            cost,
+            samples,
+            variance,
+        }
+    }
+
+    #[test]
+    fn what_chance_explains_is_doubted() {
+        let doubt = |costs: [f32; 3]| usual(&costs.map(shown), &mut [], Usual::default()).doubt;
+        // A hundred samples of that variance err by a tenth.
+        assert_eq!(doubt([0.010, 0.011, 0.009]), MOST_DOUBT);
+        assert_eq!(doubt([0.010, 0.020, 0.040]), LEAST_DOUBT);
+        let some = doubt([0.010, 0.0122, 0.0078]);
+        assert!((LEAST_DOUBT..MOST_DOUBT).contains(&some), "{some}");
+    }
+
     #[test]
     fn better_half_says_what_is_usual() {
         let before = Usual::default();
         let mut errors = [(1.0, 50.0), (0.02, 50.0), (0.0, 50.0), (0.9, 10.0)];
-        let usual = usual(&[0.01, 0.03], &mut errors, before);
+        let usual = usual(&[shown(0.01), shown(0.03)], &mut errors, before);
         assert!((usual.cost - 0.02).abs() < 1e-6 && (usual.errors - 0.01).abs() < 1e-6);
         assert_eq!(super::usual(&[], &mut [], before), before);
     }

@@ -8,7 +8,7 @@ const SAMPLE_WEIGHT: f32 = 1.0 / 32.0;
 /// Early samples weigh more: the average of the first few is their plain mean.
 const WARM_UP: u32 = 32;
 /// An average nobody has added to for so long says nothing about the backend as it is now.
-const STALE_AFTER: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(4);
 
 /// Average time to first byte. Shards update it without a lock: two that collide lose one sample, which is harmless.
 #[derive(Debug, Default)]
@@ -24,7 +24,11 @@ impl Latency {
     /// Adds one answer's time to first byte. Only answers that did work belong here: an error is fast for the wrong
     /// reason, and a balancer that believes it sends everything to the backend that fails fastest.
     pub fn record(&self, took: Duration, now: Duration) {
-        let samples = self.samples.load(Relaxed);
+        // What is stale begins anew: else a backend that was slow once would take minutes of rare samples to be forgiven.
+        let samples = match self.is_fresh(now) {
+            true => self.samples.load(Relaxed),
+            false => 0,
+        };
         let weight = if samples < WARM_UP {
             1.0 / (samples + 1) as f32
         } else {
@@ -54,13 +58,18 @@ impl Latency {
         f32::from_bits(self.average.load(Relaxed))
     }
 
-    /// The average in seconds; `None` while there is no sample, or none of the last 10 s.
+    /// The average in seconds; `None` while there is no sample, or none of the last 4 s.
     pub fn seconds(&self, now: Duration) -> Option<f32> {
         if self.samples.load(Relaxed) == 0 {
             return None;
         }
+        self.is_fresh(now)
+            .then(|| f32::from_bits(self.average.load(Relaxed)))
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
         let age = (now.as_nanos() as u64).saturating_sub(self.updated.load(Relaxed));
-        (age < STALE_AFTER.as_nanos() as u64).then(|| f32::from_bits(self.average.load(Relaxed)))
+        age < STALE_AFTER.as_nanos() as u64
     }
 }
 
@@ -76,7 +85,18 @@ mod tests {
         latency.record(Duration::from_millis(30), Duration::ZERO);
         let average = latency.seconds(Duration::from_secs(1)).unwrap();
         assert!((average - 0.020).abs() < 1e-6, "{average}");
-        assert_eq!(latency.seconds(Duration::from_secs(10)), None);
+        assert_eq!(latency.seconds(Duration::from_secs(4)), None);
+    }
+
+    #[test]
+    fn stale_average_begins_anew() {
+        let latency = Latency::default();
+        for _ in 0..100 {
+            latency.record(Duration::from_secs(1), Duration::ZERO);
+        }
+        let now = Duration::from_secs(5);
+        latency.record(Duration::from_millis(10), now);
+        assert!((latency.seconds(now).unwrap() - 0.010).abs() < 1e-6);
     }
 
     #[test]

@@ -90,6 +90,13 @@ impl Load {
         }
     }
 
+    /// Forgets what it was like: it was away, and is well again.
+    pub(crate) fn forget(&self) {
+        self.succeeded();
+        self.delay.forget();
+        self.peak.forget();
+    }
+
     /// Notes a failure; how many there are in a row now.
     pub fn failed(&self) -> u32 {
         self.failures_in_a_row.fetch_add(1, Relaxed) + 1

@@ -47,6 +47,11 @@ impl Peak {
         self.record(took.max(FAILURE), now);
     }
 
+    /// Forgets it: the backend was away, and what it was before says nothing.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// The estimate in seconds as it is by now; `None` if there was no sample, or the last is forgotten.
     pub fn seconds(&self, now: Duration) -> Option<f32> {
         let Read { estimate, age, .. } = self.read(now);

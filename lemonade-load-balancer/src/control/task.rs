@@ -1082,6 +1082,15 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
+        let for_an_hour = Preference {
+            name: Some(strategy::Name::Random),
+            ttl: Some(Duration::from_secs(3600)),
+        };
+        handle
+            .obey(Order::Strategy(for_an_hour), Kept::Nowhere)
+            .await
+            .unwrap()
+            .unwrap();
         let Estate {
             handover, sockets, ..
         } = handle.hand_over().await.unwrap().unwrap();
@@ -1108,5 +1117,8 @@ mod tests {
             .collect();
         assert_eq!(states, [State::Healthy, State::Unhealthy]);
         assert_eq!(next.members[0].config.weight, 9);
+        assert_eq!(next.picks_by, strategy::Name::Random);
+        let until = next.override_until.unwrap();
+        assert!(until > Duration::from_secs(3500), "{until:?}");
     }
 }

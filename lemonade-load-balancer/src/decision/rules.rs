@@ -637,6 +637,23 @@ mod tests {
     }
 
     #[test]
+    fn condition_that_held_ends_with_three_misses_in_a_row() {
+        let (when, mut state) = (condition("external.age > 10"), RuleState::default());
+        let scene = Scene::new(1);
+        let evidence = Evidence::of(&scene.windows);
+        let mut step = |age: f64| {
+            let external = BTreeMap::from([("age".to_owned(), age)]);
+            let readings = Readings::of_now(&scene.windows, &evidence, &external);
+            state.step(&when, &readings, scene.now)
+        };
+        let held = [11.0, 11.0, 11.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 11.0].map(&mut step);
+        let expected = [
+            false, false, true, true, true, true, true, true, false, false,
+        ];
+        assert_eq!(held, expected);
+    }
+
+    #[test]
     fn what_is_not_measured_does_not_hold() {
         let (when, mut state) = (condition("external.age >= 0"), RuleState::default());
         let scene = Scene::new(1);

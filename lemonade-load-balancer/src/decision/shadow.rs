@@ -272,13 +272,13 @@ impl<'s> Stage<'s> {
     /// Tells each backend what is usual among all, as the guard does.
     fn compare(&mut self, now: Duration) {
         (self.compared, self.since_then) = (now, 0);
-        let (mut costs, mut errors) = (Vec::new(), Vec::new());
+        let (mut shown, mut errors) = (Vec::new(), Vec::new());
         let delays = || self.pool.backends().iter().map(|it| &it.load.delay);
         for (delay, model) in delays().zip(self.models) {
-            costs.extend(delay.measured(now).map(|cost| cost * model.weight as f32));
+            shown.extend(delay.shown(model.weight, now));
             errors.extend(delay.error_rate(now));
         }
-        self.usual = usual(&costs, &mut errors, self.usual);
+        self.usual = usual(&shown, &mut errors, self.usual);
         for (delay, model) in delays().zip(self.models) {
             delay.compare(&self.usual, model.weight, now);
         }

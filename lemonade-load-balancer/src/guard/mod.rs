@@ -12,7 +12,7 @@ use crate::config::{BackendConfig, Config, Initial, MaxInFlight};
 use crate::outlier::{Glance, Recent, Rules, Sign, Totals, Watch};
 use crate::snapshot::Member;
 use crate::stats::ShardStats;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -47,7 +47,10 @@ pub(crate) struct Moved {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
-    entries: HashMap<BackendId, Entry>,
+    /// In an order that is the same in every run, as simulations have to be.
+    entries: BTreeMap<BackendId, Entry>,
+    /// Spreads the ends of ejections that begin together.
+    rng: fastrand::Rng,
     /// What is usual among them.
     usual: Usual,
 }
@@ -65,6 +68,14 @@ fn terms(config: &Config) -> Terms {
 }
 
 impl Guard {
+    /// One whose chance comes from `rng`.
+    pub(crate) fn new(rng: fastrand::Rng) -> Self {
+        Guard {
+            rng,
+            ..Guard::default()
+        }
+    }
+
     /// Begins with a backend, or has it go on under what the configuration says of it now.
     pub(crate) fn adopt(
         &mut self,
@@ -94,9 +105,8 @@ impl Guard {
 
     /// Forgets what nobody names any more.
     pub(crate) fn retain(&mut self, members: &[Member]) {
-        let staying: HashMap<&BackendId, ()> =
-            members.iter().map(|member| (&member.live.id, ())).collect();
-        self.entries.retain(|id, _| staying.contains_key(id));
+        let staying: HashSet<&BackendId> = members.iter().map(|member| &member.live.id).collect();
+        self.entries.retain(|id, _| staying.contains(id));
     }
 
     /// Takes account of what happened to a backend. `None` if that leaves its state as it is.
@@ -111,7 +121,7 @@ impl Guard {
         let before = entry.standing.ejected_until();
         entry
             .standing
-            .apply(what, now, &terms(config), fastrand::f64());
+            .apply(what, now, &terms(config), self.rng.f64());
         let after = entry.standing.ejected_until();
         if after.is_some() && after != before {
             entry.backend.ejections.fetch_add(1, Relaxed);
@@ -139,7 +149,7 @@ impl Guard {
         if comes_back {
             entry.standing.come_back(now, slowly);
             entry.watch.forget();
-            entry.backend.load.succeeded();
+            entry.backend.load.forget();
         }
         entry.backend.state.set(to);
         entry.backend.set_distrusted(entry.standing.is_distrusted());
@@ -263,15 +273,15 @@ impl Guard {
 
     /// Tells each backend what is usual among all that requests may rely on.
     pub(crate) fn compare(&mut self, now: Duration) {
-        let (mut costs, mut errors) = (Vec::new(), Vec::new());
+        let (mut shown, mut errors) = (Vec::new(), Vec::new());
         for entry in self.entries.values() {
             let delay = &entry.backend.load.delay;
             if !entry.standing.is_distrusted() {
-                costs.extend(delay.measured(now).map(|cost| cost * entry.weight as f32));
+                shown.extend(delay.shown(entry.weight, now));
             }
             errors.extend(delay.error_rate(now));
         }
-        self.usual = usual(&costs, &mut errors, self.usual);
+        self.usual = usual(&shown, &mut errors, self.usual);
         for entry in self.entries.values() {
             let delay = &entry.backend.load.delay;
             delay.compare(&self.usual, entry.weight, now);

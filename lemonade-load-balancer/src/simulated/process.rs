@@ -58,7 +58,9 @@ impl Process {
             health: None,
             ..setup.config.clone()
         });
-        let mut guard = Guard::default();
+        // Drawn from one root: generators whose seeds differ in a few bits resemble each other.
+        let mut root = fastrand::Rng::with_seed(seed);
+        let mut guard = Guard::new(root.fork());
         let mut member = |(number, weight): (usize, &u32)| {
             let config_of = backend_config(number, *weight);
             let live = Backend::new(config_of.id.clone(), shards);
@@ -86,12 +88,11 @@ impl Process {
             members: Members::new(members),
         };
         let snapshot = Snapshot::new(1, parts, &cursor);
-        let rng = |shard: usize| fastrand::Rng::with_seed(seed.wrapping_add(shard as u64));
         Process {
             numbers: (0..setup.weights.len()).collect(),
             sent: setup.weights.iter().map(|_| VecDeque::new()).collect(),
             alive: vec![true; setup.weights.len()],
-            rngs: (0..shards).map(rng).collect(),
+            rngs: (0..shards).map(|_| root.fork()).collect(),
             looks: HOUSEKEEPING,
             learned: false,
             picks_by: at_first(&config),

@@ -223,7 +223,7 @@ impl Snapshot {
 
     /// What the strategy recognises requests by, if it does.
     pub(crate) fn key(&self) -> Option<&Key> {
-        let wanted = self.strategy_name.wants_key();
+        let wanted = self.picks_by.wants_key();
         wanted.then_some(&self.config.affinity.key)
     }
 

@@ -12,7 +12,7 @@ use super::{Choice, Explanation, PickContext, Pool, Strategy, Term};
 /// stays. With 256, a backend's share of the keys is off by 6 % (one standard deviation).
 const POINTS: u64 = 256;
 
-/// Cost: O(1) a pick, with a bound O(n) at most; O(n log n) once per change of the pool, 10 ms for 1,000 backends.
+/// Cost: O(1) a pick, with a bound O(n) at most; O(n log n) once per change of the pool, 10 to 20 ms for 1,000 backends.
 #[derive(Debug)]
 pub struct ConsistentHash {
     ring: Ring,

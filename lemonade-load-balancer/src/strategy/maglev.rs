@@ -16,8 +16,8 @@ const PLACES_EACH: u64 = 100;
 /// Nobody's place.
 const FREE: u32 = u32::MAX;
 
-/// Cost: O(1) a pick, one look-up, with a bound O(n) at most; once per change of the pool the table is filled, which takes 3 to
-/// 5 ms for up to 1,000 backends.
+/// Cost: O(1) a pick, one look-up, with a bound O(n) at most; once per change of the pool the table is filled, which takes 5 to
+/// 9 ms for up to 1,000 backends.
 #[derive(Debug)]
 pub struct Maglev {
     table: Box<[u32]>,

@@ -78,7 +78,8 @@ pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent >= 10.0 => format!("{percent:.0}%"),
         percent if percent >= 0.1 => format!("{percent:.1}%"),
-        percent if percent > 0.0 => format!("{percent:.2}%"),
+        percent if percent >= 0.01 => format!("{percent:.2}%"),
+        percent if percent > 0.0 => "<0.01%".to_owned(),
         _ => "0%".to_owned(),
     }
 }
@@ -92,8 +93,9 @@ pub(super) fn shown(time: Duration) -> String {
         _ => (seconds * 1e6, "µs"),
     };
     let digits = match number {
-        _ if number >= 100.0 || number == 0.0 => 0,
-        _ if number >= 10.0 => 1,
+        // What would be rounded up to another digit has one decimal less.
+        _ if number >= 99.95 || number == 0.0 => 0,
+        _ if number >= 9.995 => 1,
         _ => 2,
     };
     format!("{number:.digits$}{unit}")
@@ -165,19 +167,23 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_say_them() {
-        let nanos = [
-            0,
-            1_500,
-            999_000,
-            1_234_000,
-            45_670_000,
-            456_700_000,
-            5_000_000_000,
-        ];
-        let told = nanos.map(|nanos| shown(Duration::from_nanos(nanos)));
-        let wanted = [
-            "0µs", "1.50µs", "999µs", "1.23ms", "45.7ms", "457ms", "5.00s",
-        ];
-        assert_eq!(told, wanted);
+        let told = |nanos| shown(Duration::from_nanos(nanos));
+        for (nanos, wanted) in [
+            (0, "0µs"),
+            (1_500, "1.50µs"),
+            (999_000, "999µs"),
+            (1_234_000, "1.23ms"),
+            (9_996_000, "10.0ms"),
+            (45_670_000, "45.7ms"),
+            (99_960_000, "100ms"),
+            (456_700_000, "457ms"),
+            (5_000_000_000, "5.00s"),
+        ] {
+            assert_eq!(told(nanos), wanted);
+        }
+        assert_eq!(
+            [0.00001, 0.0001, 0.005, 0.5].map(percent),
+            ["<0.01%", "0.01%", "0.5%", "50%"]
+        );
     }
 }
