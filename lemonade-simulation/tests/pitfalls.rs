@@ -233,10 +233,10 @@ proptest! {
     fn bad_beginning_starves_nobody(seed in any::<u64>()) {
         let scenario = scenario("{duration: 60s, arrivals: {load: 5%}, backends: [{count: 8}], faults: [{at: 0s, for: 3s, backends: 5, slow: 10}]}", seed);
         let naive = share_between(&play(&scenario, Naive::new(&scenario, fastest)), 5, 30, 60);
-        prop_assert!(naive < 0.02, "{naive}");
+        prop_assert!(naive < 0.01, "{naive}");
         for name in ATTENTIVE {
             let share = share_between(&ours(name, &scenario), 5, 30, 60);
-            prop_assert!(share > 0.08, "{name}: {share}");
+            prop_assert!(share > 0.04, "{name}: {share}");
         }
     }
 
@@ -302,9 +302,9 @@ proptest! {
 
     /// Whatever was wrong: 20 s after its end a backend carries its part again.
     #[test]
-    fn who_is_well_again_carries_its_part(seed in any::<u64>(), fault in 0usize..5) {
+    fn who_is_well_again_carries_its_part(seed in any::<u64>(), fault in 0usize..5, workers in 1u32..5) {
         let fault = ["crash: true", "hang: true", "fail: {after: 1ms}", "slow: 10", "pause: true"][fault];
-        let scenario = scenario(&format!("{{duration: 60s, arrivals: {{load: 60%}}, backends: [{{count: 8}}], faults: [{{at: 5s, for: 15s, backends: 2, {fault}}}]}}"), seed);
+        let scenario = scenario(&format!("{{duration: 60s, arrivals: {{load: 60%}}, backends: [{{count: 8, workers: {workers}}}], faults: [{{at: 5s, for: 15s, backends: 2, {fault}}}]}}"), seed);
         for name in [Name::LeastDelay, Name::Adaptive] {
             let run = ours(name, &scenario);
             // Four fifths, less what chance makes of equal backends within 20 s.

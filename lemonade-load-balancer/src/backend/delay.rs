@@ -22,6 +22,9 @@ const FADES_AFTER: f32 = 5.0;
 const PROBE_AFTER: f32 = 2.0;
 /// It moves the averages by so much at least.
 const PROBE_SHARE: f32 = 0.5;
+/// A backend that is no slower than others by more than this share is not dearer than they are either: it has fewer requests, and
+/// one that serves several at once looks dear for that. Without this, who had little would keep little.
+const AS_FAST: f32 = 0.1;
 /// An estimate is lowered by so many of its standard errors,
 const HOPE: f32 = 0.5;
 /// but not further than to this share.
@@ -74,6 +77,8 @@ pub struct Delay {
     typical: AtomicU32,
     /// Samples that that is worth.
     doubt: AtomicU32,
+    /// The average time to first byte that is usual in the pool.
+    usual_latency: AtomicU32,
     errors: AtomicU32,
     outcomes: AtomicU32,
     /// The rate of errors that is usual in the pool.
@@ -93,6 +98,7 @@ impl Default for Delay {
             cost: unknown(),
             typical: unknown(),
             doubt: AtomicU32::new(LEAST_DOUBT.to_bits()),
+            usual_latency: zero(),
             errors: zero(),
             outcomes: zero(),
             usual_errors: zero(),
@@ -110,6 +116,8 @@ impl Default for Delay {
 pub struct Usual {
     /// Seconds a place, for a backend of weight 1.
     pub cost: f32,
+    /// Seconds to first byte.
+    pub latency: f32,
     /// Samples that that is worth against a backend's own.
     pub doubt: f32,
     /// The rate of errors of its better half.
@@ -121,6 +129,8 @@ pub struct Usual {
 pub struct Shown {
     /// Seconds a place, times its weight.
     pub cost: f32,
+    /// Seconds to first byte, in the mean.
+    pub latency: f32,
     /// Samples that that rests on.
     pub samples: f32,
     /// Variance of its times to first byte by their mean squared.
@@ -131,6 +141,7 @@ impl Default for Usual {
     fn default() -> Self {
         Usual {
             cost: UNKNOWN,
+            latency: 0.0,
             doubt: LEAST_DOUBT,
             errors: 0.0,
         }
@@ -198,9 +209,20 @@ impl Delay {
             return typical;
         };
         let doubt = load(&self.doubt);
+        let own = self.by_latency(own, typical);
         let drawn = (own * samples + typical * doubt) / (samples + doubt);
         let error = (self.variance() / (samples + doubt)).sqrt();
         drawn * (1.0 - HOPE * error).max(LEAST_TRUST)
+    }
+
+    /// `own`, or as much less as its answers come no later than those of others.
+    fn by_latency(&self, own: f32, typical: f32) -> f32 {
+        let usual = load(&self.usual_latency);
+        if own <= typical || usual <= 0.0 {
+            return own;
+        }
+        let later = load(&self.latency) / usual - 1.0;
+        typical + (own - typical) * (later / AS_FAST).clamp(0.0, 1.0)
     }
 
     /// Of times to first byte, by their mean squared.
@@ -234,6 +256,7 @@ impl Delay {
     pub fn compare(&self, usual: &Usual, weight: u32, now: Duration) {
         store(&self.typical, usual.cost / weight.max(1) as f32);
         store(&self.doubt, usual.doubt);
+        store(&self.usual_latency, usual.latency);
         store(&self.usual_errors, usual.errors);
         store(&self.cost, self.estimate(self.samples(now)));
         store(&self.price, self.priced(now));
@@ -253,6 +276,7 @@ impl Delay {
     pub fn shown(&self, weight: u32, now: Duration) -> Option<Shown> {
         Some(Shown {
             cost: self.measured(now)? * weight as f32,
+            latency: load(&self.latency),
             samples: self.samples(now),
             variance: self.variance(),
         })
@@ -299,11 +323,12 @@ impl Delay {
 /// are worth. The cost is the mean; the errors are those of the better half, because where most fail, failing must not
 /// count as usual.
 pub fn usual(shown: &[Shown], errors: &mut [(f32, f32)], before: Usual) -> Usual {
-    let (cost, doubt) = match shown.len() {
-        0 => (before.cost, before.doubt),
+    let (cost, latency, doubt) = match shown.len() {
+        0 => (before.cost, before.latency, before.doubt),
         count => {
-            let mean = shown.iter().map(|shown| shown.cost).sum::<f32>() / count as f32;
-            (mean, doubt(shown, mean))
+            let mean = |of: fn(&Shown) -> f32| shown.iter().map(of).sum::<f32>() / count as f32;
+            let cost = mean(|shown| shown.cost);
+            (cost, mean(|shown| shown.latency), doubt(shown, cost))
         }
     };
     errors.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -312,6 +337,7 @@ pub fn usual(shown: &[Shown], errors: &mut [(f32, f32)], before: Usual) -> Usual
     let failed: f32 = better.iter().map(|(rate, outcomes)| rate * outcomes).sum();
     Usual {
         cost,
+        latency,
         doubt,
         errors: if weight > 0.0 { failed / weight } else { 0.0 },
     }
@@ -464,12 +490,30 @@ mod tests {
     }
 
     fn shown(cost: f32) -> Shown {
-        let (samples, variance) = (100.0, 1.0);
+        let (latency, samples, variance) = (0.1, 100.0, 1.0);
         Shown {
             cost,
+            latency,
             samples,
             variance,
         }
+    }
+
+    #[test]
+    fn who_answers_as_fast_with_less_is_not_dearer() {
+        let cost = |usual_latency: f32| {
+            let delay = Delay::default();
+            let now = feed(&delay, 300, 10 * MS, 0, Duration::ZERO);
+            let usual = Usual {
+                cost: 0.003,
+                latency: usual_latency,
+                ..Usual::default()
+            };
+            delay.compare(&usual, 1, now);
+            delay.cost()
+        };
+        assert!((cost(0.010) - 0.003).abs() < 1e-4, "{}", cost(0.010));
+        assert!(cost(0.005) > 0.008, "it is twice as slow");
     }
 
     #[test]
