@@ -352,20 +352,29 @@ where
     S: FnOnce() -> F + Send + 'static,
     F: Future<Output = ()>,
 {
-    let runtime_name = name.to_owned();
+    // What needs the last descriptors is in place before anybody else can take them.
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
     let run = move || match Builder::new_current_thread()
         .enable_all()
         // The runtime's other threads: those for what blocks, such as reading a configuration.
         .on_thread_start(give_way)
         .build_local(LocalOptions::default())
     {
-        Ok(runtime) => runtime.block_on(service()),
-        Err(error) => tracing::error!(%error, thread = runtime_name, "no runtime"),
+        Ok(runtime) => {
+            // The starter waits for this, unless it has given up.
+            let _ = ready.send(Ok(()));
+            runtime.block_on(service());
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
     };
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map_err(StartError::Thread)
+        .map_err(StartError::Thread)?;
+    let started = started.recv().unwrap_or(Ok(()));
+    started.map(|()| thread).map_err(StartError::Thread)
 }
 
 /// Lets the present thread run when the shards leave time for it: where there are as many shards as cores, reading a file with

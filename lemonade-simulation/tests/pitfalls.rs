@@ -250,6 +250,17 @@ proptest! {
         }
     }
 
+    /// With a request now and then everybody is idle and was left out for long.
+    #[test]
+    fn few_requests_go_round(seed in any::<u64>(), rate in 1u32..8) {
+        let scenario = scenario(&format!("{{duration: 200s, arrivals: {{rate: {rate}}}, backends: [{{count: 8}}]}}"), seed);
+        prop_assert!(most(&play(&scenario, Naive::new(&scenario, fewest))) > 3.0);
+        for name in [Name::LeastDelay, Name::Adaptive] {
+            let least = least(&ours(name, &scenario));
+            prop_assert!(least > 0.5, "{name}: {least}");
+        }
+    }
+
     /// A backend that fails at once looks fast and free.
     #[test]
     fn fast_failures_do_not_attract(seed in any::<u64>()) {

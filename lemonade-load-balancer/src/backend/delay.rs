@@ -61,9 +61,10 @@ pub struct Delay {
     cost: AtomicU32,
     /// What strategies read: seconds that its errors are worth.
     price: AtomicU32,
-    /// Since when an answer is waited for; before `answered` if none is.
+    /// Since when an answer is waited for; before `heard` if none is.
     waiting: AtomicU64,
-    answered: AtomicU64,
+    /// When anything last came from it, errors and other protocols as well.
+    heard: AtomicU64,
     picked: AtomicU64,
     /// Average time to first byte, in seconds.
     latency: AtomicU32,
@@ -83,7 +84,8 @@ pub struct Delay {
     outcomes: AtomicU32,
     /// The rate of errors that is usual in the pool.
     usual_errors: AtomicU32,
-    ended: AtomicU64,
+    /// When it last answered what it was asked.
+    answered: AtomicU64,
 }
 
 impl Default for Delay {
@@ -104,7 +106,7 @@ impl Default for Delay {
             usual_errors: zero(),
             price: zero(),
             answered: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             picked: AtomicU64::new(0),
         }
@@ -152,9 +154,17 @@ impl Default for Usual {
 impl Delay {
     /// Notes that a request is sent there when `ahead` others are.
     pub fn sent(&self, ahead: u32, now: Duration) {
-        if ahead == 0 || self.waiting.load(Relaxed) <= self.answered.load(Relaxed) {
-            self.waiting.store(now.as_nanos() as u64, Relaxed);
+        let nanos = now.as_nanos() as u64;
+        if ahead == 0 || self.waiting.load(Relaxed) <= self.heard.load(Relaxed) {
+            self.waiting.store(nanos, Relaxed);
         }
+        self.picked.store(nanos, Relaxed);
+    }
+
+    /// Notes that something came from it that says nothing of how fast it works, nor that it fails; or that nobody waits any more
+    /// for what did not come. Silence counts from the next request on.
+    pub fn heard(&self, now: Duration) {
+        self.heard.store(now.as_nanos() as u64, Relaxed);
     }
 
     /// Takes in an answer that did work, to a request that was sent when `ahead` others were there.
@@ -192,11 +202,11 @@ impl Delay {
     }
 
     fn outcome(&self, error: f32, now: Duration) {
-        let known = load(&self.outcomes) * fading(age(&self.ended, now), FORGIVEN_AFTER);
+        let known = load(&self.outcomes) * fading(age(&self.heard, now), FORGIVEN_AFTER);
         let outcomes = (known + 1.0).min(OUTCOMES);
         move_by(&self.errors, error, 1.0 / outcomes);
         store(&self.outcomes, outcomes);
-        self.ended.store(now.as_nanos() as u64, Relaxed);
+        self.heard(now);
         // Nearly always there is nothing to pay for.
         if load(&self.errors) > 0.0 || load(&self.price) > 0.0 {
             store(&self.price, self.priced(now));
@@ -205,7 +215,7 @@ impl Delay {
 
     fn estimate(&self, samples: f32) -> f32 {
         let typical = load(&self.typical);
-        let Some(own) = self.own_cost() else {
+        let Some(own) = self.own_cost().filter(|_| self.is_comparable()) else {
             return typical;
         };
         let doubt = load(&self.doubt);
@@ -215,10 +225,16 @@ impl Delay {
         drawn * (1.0 - HOPE * error).max(LEAST_TRUST)
     }
 
+    /// What is typical is known. Until then, which is a quarter of a second, all count as equal: nobody is to be first or last only
+    /// because it was measured first.
+    fn is_comparable(&self) -> bool {
+        load(&self.usual_latency) > 0.0
+    }
+
     /// `own`, or as much less as its answers come no later than those of others.
     fn by_latency(&self, own: f32, typical: f32) -> f32 {
         let usual = load(&self.usual_latency);
-        if own <= typical || usual <= 0.0 {
+        if own <= typical {
             return own;
         }
         let later = load(&self.latency) / usual - 1.0;
@@ -239,7 +255,7 @@ impl Delay {
     }
 
     fn priced(&self, now: Duration) -> f32 {
-        let fading = fading(age(&self.ended, now), FORGIVEN_AFTER);
+        let fading = fading(age(&self.heard, now), FORGIVEN_AFTER);
         let outcomes = load(&self.outcomes) * fading;
         if outcomes < 1.0 {
             return 0.0;
@@ -284,7 +300,7 @@ impl Delay {
 
     /// Its own rate of errors, and how many outcomes that is worth, if that is enough.
     pub fn error_rate(&self, now: Duration) -> Option<(f32, f32)> {
-        let outcomes = load(&self.outcomes) * fading(age(&self.ended, now), FORGIVEN_AFTER);
+        let outcomes = load(&self.outcomes) * fading(age(&self.heard, now), FORGIVEN_AFTER);
         (outcomes >= LEAST_OUTCOMES).then(|| (load(&self.errors), outcomes))
     }
 
@@ -302,13 +318,13 @@ impl Delay {
     /// `now` in nanoseconds since the process began.
     pub fn silence(&self, now: u64) -> f32 {
         let waiting = self.waiting.load(Relaxed);
-        match waiting > self.answered.load(Relaxed) {
+        match waiting > self.heard.load(Relaxed) {
             true => now.saturating_sub(waiting) as f32 * 1e-9,
             false => 0.0,
         }
     }
 
-    /// When the strategy last picked it, in nanoseconds since the process began.
+    /// When a request last went there, in nanoseconds since the process began.
     pub fn last_picked(&self) -> u64 {
         self.picked.load(Relaxed)
     }
@@ -316,6 +332,49 @@ impl Delay {
     /// Notes that the strategy picked it at `now`, in nanoseconds since the process began.
     pub fn picked(&self, now: u64) {
         self.picked.store(now, Relaxed);
+    }
+}
+
+/// What one process tells the next of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Known {
+    latency: f32,
+    squares: f32,
+    places: f32,
+    samples: f32,
+}
+
+impl Delay {
+    /// What it has shown, if that was lately.
+    pub(crate) fn known(&self, now: Duration) -> Option<Known> {
+        self.measured(now).map(|_| Known {
+            latency: load(&self.latency),
+            squares: load(&self.squares),
+            places: load(&self.places),
+            samples: self.samples(now),
+        })
+    }
+
+    /// Goes on from what another process knew; from nothing if that makes no sense.
+    pub(crate) fn recall(&self, known: &Known, now: Duration) {
+        let Known {
+            latency,
+            squares,
+            places,
+            samples,
+        } = *known;
+        let values = [latency, squares, places, samples];
+        if !values
+            .iter()
+            .all(|value| value.is_finite() && *value >= 0.0)
+        {
+            return;
+        }
+        store(&self.latency, latency);
+        store(&self.squares, squares);
+        store(&self.places, places);
+        store(&self.samples, samples.min(SAMPLES));
+        self.answered.store(now.as_nanos() as u64, Relaxed);
     }
 }
 
@@ -400,10 +459,29 @@ mod tests {
         now
     }
 
+    /// A pool whose backends were measured, and answer fast.
+    fn measured(cost: f32) -> Usual {
+        Usual {
+            cost,
+            latency: 0.001,
+            ..Usual::default()
+        }
+    }
+
+    #[test]
+    fn nobody_is_first_or_last_for_being_measured_first() {
+        let delay = Delay::default();
+        feed(&delay, 300, 100 * MS, 0, Duration::ZERO);
+        assert_eq!(delay.cost(), Delay::default().cost());
+    }
+
     #[test]
     fn cost_of_a_place_tells_speed_and_width_alike() {
         let (fast, wide) = (Delay::default(), Delay::default());
         // One serves in 5 ms one at a time with one waiting; the other in 20 ms, eight at a time.
+        for delay in [&fast, &wide] {
+            delay.compare(&measured(0.002), 1, Duration::ZERO);
+        }
         feed(&fast, 300, 10 * MS, 1, Duration::ZERO);
         feed(&wide, 300, 20 * MS, 7, Duration::ZERO);
         assert!((fast.cost() / 0.005 - 1.0).abs() < 0.1, "{}", fast.cost());
@@ -414,10 +492,7 @@ mod tests {
     fn knowledge_fades_to_what_is_typical() {
         let delay = Delay::default();
         let now = feed(&delay, 300, 100 * MS, 0, Duration::ZERO);
-        let usual = Usual {
-            cost: 0.010,
-            ..Usual::default()
-        };
+        let usual = measured(0.010);
         delay.compare(&usual, 1, now);
         assert!(delay.cost() > 0.08, "{}", delay.cost());
         delay.compare(&usual, 1, now + Duration::from_secs(60));
@@ -484,9 +559,22 @@ mod tests {
         );
         delay.sent(1, 40 * MS);
         assert_eq!(silent(50), 10.0);
-        // That one was cancelled; the next finds nobody there.
+        delay.heard(75 * MS);
+        assert_eq!(silent(80), 0.0, "an error is an answer too");
+        // The next finds nobody there.
         delay.sent(0, 90 * MS);
         assert_eq!(silent(91), 1.0);
+    }
+
+    #[test]
+    fn next_process_goes_on_from_what_was_known() {
+        let (before, after) = (Delay::default(), Delay::default());
+        let now = feed(&before, 300, 10 * MS, 1, Duration::ZERO);
+        let known = serde_json::to_string(&before.known(now)).unwrap();
+        let known: Option<Known> = serde_json::from_str(&known).unwrap();
+        after.recall(&known.unwrap(), now);
+        assert_eq!(after.measured(now), before.measured(now));
+        assert_eq!(Delay::default().known(now), None);
     }
 
     fn shown(cost: f32) -> Shown {

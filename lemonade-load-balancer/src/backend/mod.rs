@@ -14,7 +14,7 @@ mod state;
 mod trial;
 
 pub use cause::{Cause, CauseCell};
-pub use delay::{Delay, Shown, Usual, usual};
+pub use delay::{Delay, Known, Shown, Usual, usual};
 pub use latency::Latency;
 pub use load::{InFlight, Load, UNLIMITED};
 pub use peak::Peak;

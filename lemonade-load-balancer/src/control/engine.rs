@@ -75,6 +75,11 @@ impl Steering {
         }
     }
 
+    /// Takes in that another process steered until now: it may just have switched, so the cool-down begins anew.
+    pub(super) fn begin_anew(&mut self, now: Duration) {
+        self.engine.follow(self.engine.current(), now);
+    }
+
     pub(super) fn decisions(&self) -> Decisions {
         self.decisions.clone()
     }
@@ -94,12 +99,15 @@ impl Steering {
     /// Who picks now that `asked` is asked for under `config`.
     pub(super) fn adopt(&mut self, asked: Name, config: &Config, now: Duration) -> Steered {
         let mode = config.engine.settings.mode;
-        let goes_on = self.asked == (Name::Adaptive, Mode::On);
+        let steers = |(asked, mode): (Name, Mode)| asked == Name::Adaptive && mode != Mode::Off;
+        let goes_on = steers(self.asked) && steers((asked, mode));
+        // What is asked for already is nothing new.
+        self.restarts &= self.asked.0 != asked;
         self.asked = (asked, mode);
         if asked == config.strategy {
             self.until = None;
         }
-        let by = match goes_on && self.asked == (Name::Adaptive, Mode::On) && !self.restarts {
+        let by = match goes_on && !self.restarts {
             true => self.engine.current(),
             false => at_first(asked, &config.engine),
         };

@@ -3,7 +3,7 @@
 //!
 //! One JSON document. A reader takes what it understands: an older or newer release may say less or more.
 
-use crate::backend::{Backend, BackendId, State};
+use crate::backend::{Backend, BackendId, Known, State};
 use crate::config::{BackendConfig, Overlay, Source, Tier};
 use crate::seal::MadeKey;
 use lemonade_config::Address;
@@ -37,6 +37,7 @@ pub(super) struct Learned {
     address: String,
     healthy: Option<bool>,
     latency_seconds: Option<f32>,
+    delay: Option<Known>,
 }
 
 /// A backend as a source named it.
@@ -61,6 +62,7 @@ impl Learned {
                 State::Starting | State::Ejected | State::Draining => None,
             },
             latency_seconds: backend.load.latency.seconds(now),
+            delay: backend.load.delay.known(now),
         }
     }
 
@@ -78,6 +80,9 @@ impl Learned {
         {
             backend.load.latency.record(latency, now);
             backend.load.peak.record(latency, now);
+        }
+        if let Some(known) = &self.delay {
+            backend.load.delay.recall(known, now);
         }
         Some(backend)
     }

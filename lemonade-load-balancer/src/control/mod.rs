@@ -320,6 +320,7 @@ pub(crate) fn new(setup: Setup) -> Started {
     let mut cursor = Arc::default();
     let mut sticky_key = None;
     let mut override_left = None;
+    let upgraded = setup.handover.is_some();
     if let Some(handover) = setup.handover {
         let now = setup.epoch.elapsed();
         for learned in &handover.learned {
@@ -344,6 +345,9 @@ pub(crate) fn new(setup: Setup) -> Started {
     guard.limit(&members, &config, now);
     let strategy_name = membership.strategy(&config);
     let mut steering = Steering::new(strategy_name, &config, setup.stats);
+    if upgraded {
+        steering.begin_anew(now);
+    }
     if override_left.is_some() {
         let (name, ttl) = (Some(strategy_name), override_left);
         steering.by_hand(&Preference { name, ttl }, now);

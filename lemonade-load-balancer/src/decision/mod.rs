@@ -493,6 +493,11 @@ impl State {
         if self.by_rule && unclear {
             return wanted(home, "rule_over", Grounds::Order);
         }
+        // Where the regime has no wish of its own, or one that a forecast would have to grant, a rule that is over leaves no trace.
+        let gives_way = matches!(inputs.regime, Regime::Calm | Regime::Saturated);
+        if self.by_rule && gives_way && self.current != home {
+            return wanted(home, "rule_over", Grounds::Order);
+        }
         match inputs.regime {
             Regime::TooFew => None,
             Regime::Streams => wanted(Name::LeastConnections, regime, Grounds::Safety),

@@ -47,6 +47,8 @@ pub(super) struct Slot<'s> {
     shard: &'s Shard,
     /// Requests that were there before it.
     pub(super) ahead: u32,
+    /// Something came for it, or its failure was noted.
+    heard: Cell<bool>,
     /// It is to show whether the backend is well again, and has not yet.
     trial: Cell<Option<Taken>>,
     /// The backend is none of the pool: every one of those could not be reached.
@@ -60,6 +62,7 @@ impl<'s> Slot<'s> {
         Some(Slot {
             upstream: upstream.clone(),
             ahead,
+            heard: Cell::new(false),
             shard,
             trial: Cell::new(None),
             last_resort: false,
@@ -83,6 +86,11 @@ impl<'s> Slot<'s> {
         self.upstream.backend.load.delay.sent(self.ahead, now);
     }
 
+    /// Notes that something came for the request, if only that it failed.
+    pub(super) fn heard(&self) {
+        self.heard.set(true);
+    }
+
     /// Who is waited for, in the terms of the shard's deadlines.
     pub(super) fn tag(&self) -> usize {
         Arc::as_ptr(&self.upstream.backend).addr()
@@ -103,6 +111,13 @@ impl Drop for Slot<'_> {
         let backend = &self.upstream.backend;
         if let Some(taken) = self.trial.get() {
             backend.trial.give_back(taken);
+        }
+        // Its client left: nobody waits for that answer any more.
+        if !self.heard.get() {
+            backend
+                .load
+                .delay
+                .heard(self.shard.since_epoch(Instant::now()));
         }
         backend.load.leave();
         self.shard.queue().freed();

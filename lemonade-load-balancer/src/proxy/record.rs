@@ -37,10 +37,15 @@ impl Shard {
             backend.load.latency.record(took, now);
             backend.load.delay.answered(took, slot.ahead, now);
             backend.load.peak.record(took, now);
-        } else if !answer.is_fault() {
+        } else if answer.status == TOO_MANY
+            || (exchange::is_fault(answer.status) && !answer.is_fault())
+        {
             backend.load.delay.failed(now);
             backend.load.peak.record_failure(took, now);
+        } else {
+            backend.load.delay.heard(now);
         }
+        slot.heard();
         if answer.is_fault() {
             backend.load.peak.record_failure(took, now);
             let error = || format!("its answer was {}", answer.status);
@@ -70,6 +75,9 @@ impl Shard {
     /// Records that a backend agreed to another protocol: no measure of how fast it works.
     pub(super) fn record_switch(&self, slot: &Slot<'_>, took: Duration) {
         slot.upstream.stats().record(Outcome::Answered(101), took);
+        let delay = &slot.upstream.backend.load.delay;
+        delay.heard(self.shared.epoch.elapsed());
+        slot.heard();
         self.record_success(slot);
     }
 
@@ -79,6 +87,7 @@ impl Shard {
         ShardStats::count(&slot.upstream.stats().faults);
         let now = self.shared.epoch.elapsed();
         backend.load.delay.failed(now);
+        slot.heard();
         backend.load.peak.record_failure(Duration::ZERO, now);
         let in_a_row = backend.load.failed();
         if let Some(taken) = slot.take_trial() {
@@ -113,6 +122,10 @@ impl Shard {
         if exchange::is_fault(status) || busy {
             let now = self.shared.epoch.elapsed();
             slot.upstream.backend.load.peak.record_failure(took, now);
+            if busy {
+                slot.upstream.backend.load.delay.failed(now);
+            }
+            slot.heard();
         }
         if exchange::is_fault(status) && !busy {
             self.record_fault(slot, view, || format!("its answer was {status}"));

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// How often the control task looks at what requests met.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
+/// However far time leaps, no more of it is gone through step by step.
+const LONGEST_LOOK_BACK: Duration = Duration::from_secs(600);
+
 /// A request in flight.
 #[derive(Debug)]
 struct Sent {
@@ -268,6 +271,8 @@ impl Process {
 
     /// Lets the guard look as often as it would have until `now`.
     fn pass_to(&mut self, now: Duration) {
+        // After a leap in time nothing is known any more that looking at every step of it would change.
+        self.looks = self.looks.max(now.saturating_sub(LONGEST_LOOK_BACK));
         while self.looks <= now {
             let at = self.looks;
             self.looks += HOUSEKEEPING;

@@ -259,6 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn leap_in_time_is_taken_at_once() {
+        let said =
+            "pool 2 1 0 1 1\npick 0 1\npick 0 1795283572000000\npick 0 18446744073709551615\n";
+        assert_eq!(answers(said).unwrap().lines().count(), 3);
+        let mut out = Vec::new();
+        serve(
+            said.as_bytes(),
+            &mut out,
+            Name::Adaptive,
+            false,
+            &Config::default(),
+        )
+        .unwrap();
+    }
+
+    #[test]
     fn backend_that_is_not_alive_is_not_picked() {
         let said = "pool 3 1 0 1 1 1\nalive 0 0 2\npick 0 1\npick 0 2\npick 0 3\nalive 4 0 1 2\npick 0 4\npick 0 5\npick 0 6\n";
         let picked = answers(said).unwrap();

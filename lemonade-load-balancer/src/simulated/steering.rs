@@ -43,7 +43,7 @@ impl Steering {
         if now < self.next {
             return None;
         }
-        self.next += TICK;
+        self.next = (self.next + TICK).max(now);
         let sample = Sample {
             backends: present.samples(now),
             histogram: self.histogram.clone(),

@@ -15,7 +15,8 @@ use crate::backend::{Backend, FULL_SHARE};
 pub(crate) const ALIKE: f32 = 1.1;
 /// Silence for so many times the cost of a place is not yet one.
 const PATIENCE: f32 = 5.0;
-/// An idle backend that was left out for so long, in nanoseconds, is picked, so that what is known of it is never older.
+/// A backend that was left out for so long, in nanoseconds, is picked, so that what is known of it is never older. Of several, the
+/// one that waits longest.
 pub(crate) const LEFT_OUT: u64 = 4_000_000_000;
 /// Up to so many backends are all looked at; of more, a sample.
 const ALL: usize = 128;
@@ -109,7 +110,7 @@ impl Strategy for LeastDelay {
             false => Choice::Chances(chances(pool, now)),
         };
         Explanation {
-            rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; an idle one \
+            rule: "the lowest places x cost / share + silence + price; within 10 % of it, whoever was picked longest ago; one \
                    that was left out for 4 s goes first",
             terms: self.terms(pool, context),
             choice,
@@ -147,15 +148,19 @@ fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: u64) -> 
     // As bits: those of positive numbers have the same order, and integers are compared in a third of the time.
     let mut delays = [0u32; ALL];
     let mut least = f32::INFINITY.to_bits();
-    let out_before = now.saturating_sub(LEFT_OUT);
+    let (mut left_out, mut out_since) = (None, now.saturating_sub(LEFT_OUT));
     for (place, delay) in places.clone().zip(&mut delays) {
         let backend = &pool.backends()[place];
         let predicted = Prediction::of(backend, share(pool, place), now);
         *delay = predicted.seconds().to_bits();
         least = least.min(*delay);
-        if backend.load.delay.last_picked() < out_before && predicted.places == 1 {
-            return place;
+        let last = backend.load.delay.last_picked();
+        if last < out_since {
+            (left_out, out_since) = (Some(place), last);
         }
+    }
+    if let Some(place) = left_out {
+        return place;
     }
     let bound = (f32::from_bits(least) * ALIKE).to_bits();
     let (mut picked, mut earliest) = (None, u64::MAX);

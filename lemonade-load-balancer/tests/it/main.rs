@@ -23,6 +23,7 @@ mod hedging;
 mod hops;
 mod hostile;
 mod interim;
+mod least_delay;
 mod limits;
 mod moves;
 mod observability;

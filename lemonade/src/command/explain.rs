@@ -309,8 +309,8 @@ mod tests {
             told,
             "adaptive (now least_delay): the lowest\nkey: path\ntrials first: w9\n\n\
              \x20  RANK  NAME  STATE    IN FLIGHT  WEIGHT  SHARE  SCORE\n\
-             *     1  w2    healthy  1 of 9       0.50   100%  1.5ms\n\
-             \x20     2  w1    healthy  0               2    10%  12.0s\n\n\
+             *     1  w2    healthy     1 of 9    0.50   100%  1.5ms\n\
+             \x20     2  w1    healthy          0       2    10%  12.0s\n\n\
              w3  ejected: 5 failures in a row\n\
              w2 would be picked: the lowest of 2, 1.5 ms\n"
         );
