@@ -146,17 +146,18 @@ fn nanos(context: &PickContext<'_>) -> u64 {
 /// The place of the least delay among `places`, of which there are at most [`ALL`], and at least one.
 fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: u64) -> usize {
     // As bits: those of positive numbers have the same order, and integers are compared in a third of the time.
-    let mut delays = [0u32; ALL];
+    let (mut delays, mut lasts) = ([0u32; ALL], [0u64; ALL]);
     let mut least = f32::INFINITY.to_bits();
     let (mut left_out, mut out_since) = (None, now.saturating_sub(LEFT_OUT));
-    for (place, delay) in places.clone().zip(&mut delays) {
-        let backend = &pool.backends()[place];
-        let predicted = Prediction::of(backend, share(pool, place), now);
-        *delay = predicted.seconds().to_bits();
+    let (backends, shares) = (pool.backends(), pool.shares());
+    for (place, (delay, last)) in places.clone().zip(delays.iter_mut().zip(&mut lasts)) {
+        let backend = &*backends[place];
+        let share = shares.map_or(FULL_SHARE, |shares| shares[place]);
+        *delay = Prediction::of(backend, share, now).seconds().to_bits();
         least = least.min(*delay);
-        let last = backend.load.delay.last_picked();
-        if last < out_since {
-            (left_out, out_since) = (Some(place), last);
+        *last = backend.load.delay.last_picked();
+        if *last < out_since {
+            (left_out, out_since) = (Some(place), *last);
         }
     }
     if let Some(place) = left_out {
@@ -164,10 +165,9 @@ fn least(pool: &Pool, places: impl Iterator<Item = usize> + Clone, now: u64) -> 
     }
     let bound = (f32::from_bits(least) * ALIKE).to_bits();
     let (mut picked, mut earliest) = (None, u64::MAX);
-    for (place, delay) in places.zip(&delays) {
-        let last = pool.backends()[place].load.delay.last_picked();
+    for (place, (delay, last)) in places.zip(delays.iter().zip(&lasts)) {
         // A choice, not a branch: which of them are equals cannot be foreseen.
-        let key = if *delay <= bound { last } else { u64::MAX };
+        let key = if *delay <= bound { *last } else { u64::MAX };
         if key < earliest {
             (picked, earliest) = (Some(place), key);
         }
