@@ -429,7 +429,8 @@ pub(crate) mod tests {
         /// The same when their times to first byte are noise around one mean (exponential service times).
         #[test]
         fn noise_in_latency_starves_no_equal_backend(size in 2usize..8, seed in any::<u64>()) {
-            for name in Name::ALL {
+            // A peak is remembered for longer than this lasts, and nothing is in flight here: `peak_ewma` has its own.
+            for name in Name::ALL.into_iter().filter(|name| *name != Name::PeakEwma) {
                 let pool = pool(&vec![1; size]);
                 let strategy = build(name, &pool, &Arc::default());
                 let mut rng = fastrand::Rng::with_seed(seed);
