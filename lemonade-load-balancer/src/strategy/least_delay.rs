@@ -2,7 +2,7 @@
 //!
 //! For each backend, in seconds: `(in flight + 1) x cost of a place / share + silence beyond 5 costs + price of its errors`
 //! ([`crate::backend::Delay`] says what those are and how they are learned). The lowest is picked; those within 10 % of it count
-//! as equal, and of equals the one that was picked longest ago: at light load that is as even as round robin.
+//! as equal, and of equals the one that was picked longest ago.
 //!
 //! Where backends cannot be told apart, this is least connections; where they can, it is the shortest expected delay, without
 //! anybody telling speeds or widths. Nothing attracts that should not: errors feed no average and have a price, what is silent

@@ -42,10 +42,12 @@ async fn decisions(balancer: &Balancer) -> Vec<Value> {
 
 /// Waits for the first decision.
 async fn decision(balancer: &Balancer) -> Value {
+    let begun = std::time::Instant::now();
     loop {
         if let Some(newest) = decisions(balancer).await.first() {
             return newest.clone();
         }
+        assert!(begun.elapsed() < lemonade_test::PATIENCE, "no decision");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
