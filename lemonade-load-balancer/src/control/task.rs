@@ -73,6 +73,18 @@ pub(crate) struct Task {
     leaving: Vec<Leaving>,
     /// Something is known of a backend that is not published yet.
     learned: bool,
+    /// Changes of state that are told as soon as what follows from them is published: who hears of one finds it so.
+    untold: Vec<StateChange>,
+}
+
+/// A backend's move from one state to another.
+#[derive(Debug)]
+struct StateChange {
+    /// Its name.
+    backend: String,
+    from: State,
+    to: State,
+    cause: String,
 }
 
 /// The backends with their live state, new ones in the state they begin in.
@@ -103,6 +115,7 @@ impl Task {
             own,
             leaving: Vec::new(),
             learned: false,
+            untold: Vec::new(),
         }
     }
 
@@ -216,20 +229,36 @@ impl Task {
     }
 
     fn announce(&mut self, backend: &Backend, from: State, to: State, cause: &str) {
-        let name = self.own.publisher.load().name_of(backend);
-        match to {
-            State::Unhealthy | State::Ejected | State::Degraded => {
-                tracing::warn!(backend = %name, %from, %to, cause, "state changed");
-            }
-            _ => tracing::info!(backend = %name, %from, %to, cause, "state changed"),
-        }
         backend.cause.set(to, cause, self.own.now());
-        self.own.events.record(What::StateChanged {
-            backend: name,
+        self.untold.push(StateChange {
+            backend: self.own.publisher.load().name_of(backend),
             from,
             to,
             cause: cause.to_owned(),
         });
+    }
+
+    fn tell_changes(&mut self) {
+        for change in self.untold.drain(..) {
+            let StateChange {
+                backend,
+                from,
+                to,
+                cause,
+            } = change;
+            match to {
+                State::Unhealthy | State::Ejected | State::Degraded => {
+                    tracing::warn!(%backend, %from, %to, cause, "state changed");
+                }
+                _ => tracing::info!(%backend, %from, %to, cause, "state changed"),
+            }
+            self.own.events.record(What::StateChanged {
+                backend,
+                from,
+                to,
+                cause,
+            });
+        }
     }
 
     fn met(&mut self, backend: &Backend, met: Met) {
@@ -477,6 +506,7 @@ impl Task {
         let (panic, was) = (snapshot.panic, present.panic);
         let (usable, all) = (snapshot.usable(), snapshot.members.len());
         self.own.publisher.publish(snapshot);
+        self.tell_changes();
         if panic != was {
             self.announce_panic(panic, usable, all);
         }
