@@ -12,6 +12,7 @@ use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::external;
 use crate::health;
+use crate::history::{History, Recorder, Watched};
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
 use crate::metrics::{Sources, scrape};
@@ -157,6 +158,16 @@ impl App {
                 () = over.reached(Phase::Over) => {}
             }
         })?);
+        let history = History::default();
+        let watched = Watched {
+            published: published.clone(),
+            shards: stats.clone(),
+            connections: connections.clone(),
+            queued: queued.clone(),
+            drain: drain.clone(),
+            epoch,
+        };
+        let recorder = Recorder::new(watched, history.clone());
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {
             published: published.clone(),
@@ -166,12 +177,18 @@ impl App {
             events,
             decisions,
             picks,
+            history: history.clone(),
             queued: queued.clone(),
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
             started: epoch,
         };
-        background.push(spawn("admin", move || admin::run(admin_feed, admin))?);
+        background.push(spawn("admin", move || async move {
+            tokio::select! {
+                () = admin::run(admin_feed, admin) => {}
+                () = recorder.run() => {}
+            }
+        })?);
         let mut shards = Vec::new();
         for (index, (feed, stats)) in feeds.into_iter().zip(stats.iter()).enumerate() {
             let (stats, shared) = (stats.clone(), shared.clone());

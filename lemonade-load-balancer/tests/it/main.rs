@@ -20,6 +20,7 @@ mod grpc;
 mod headers;
 mod health;
 mod hedging;
+mod history;
 mod hops;
 mod hostile;
 mod interim;
