@@ -177,7 +177,7 @@ impl App {
             events,
             decisions,
             picks,
-            history: history.clone(),
+            history,
             queued: queued.clone(),
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
