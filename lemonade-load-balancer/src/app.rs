@@ -18,6 +18,7 @@ use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
+use crate::traces;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let connections: Arc<AtomicU32> = Arc::default();
+        let (traces, _traced) = traces::channel();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
@@ -131,6 +133,7 @@ impl App {
             queue: Arc::default(),
             retry_floor: Arc::default(),
             drafts,
+            traces,
             epoch,
         };
         let sources = Sources {

@@ -49,3 +49,4 @@ mod metrics;
 mod proxy;
 mod seal;
 mod timestamp;
+mod traces;

@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 11] = [
         "log_file",
         "stats",
         "timestamp",
+        "traces",
     ],
 ];
 
