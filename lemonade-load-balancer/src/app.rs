@@ -19,6 +19,7 @@ use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
+use crate::traces;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let connections: Arc<AtomicU32> = Arc::default();
+        let (traces, _traced) = traces::channel();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
@@ -132,6 +134,7 @@ impl App {
             queue: Arc::default(),
             retry_floor: Arc::default(),
             drafts,
+            traces,
             epoch,
         };
         let sources = Sources {

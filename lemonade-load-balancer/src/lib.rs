@@ -50,3 +50,4 @@ mod metrics;
 mod proxy;
 mod seal;
 mod timestamp;
+mod traces;

@@ -34,6 +34,7 @@ const LAYERS: [&[&str]; 12] = [
         "log_file",
         "stats",
         "timestamp",
+        "traces",
     ],
 ];
 

@@ -28,6 +28,7 @@ use crate::log_file::LogWriter;
 use crate::snapshot::{Member, Published, Snapshot};
 use crate::stats::{RequestStats, ShardStats};
 use crate::strategy::PickContext;
+use crate::traces::Traces;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
@@ -67,6 +68,9 @@ pub(crate) struct Shared {
     pub(crate) retry_floor: Arc<Floor>,
     /// Where picks are handed in that somebody may want to see.
     pub(crate) drafts: control::Drafts,
+    /// Where traces of sampled requests are handed in.
+    #[expect(dead_code, reason = "filled by the commits that trace requests")]
+    pub(crate) traces: Traces,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
 }
@@ -735,6 +739,7 @@ mod tests {
             queue: Arc::default(),
             retry_floor: Arc::default(),
             drafts,
+            traces: crate::traces::channel().0,
             epoch,
         };
         let stats = Arc::<RequestStats>::default();
