@@ -274,7 +274,7 @@ fn read_request(
         started,
         key,
         shown,
-        log: shard.log_entry(&head, client.peer),
+        journal: shard.journal(&head, client.peer, started),
     };
     client.buffer.consume(length);
     Ok((request, last))

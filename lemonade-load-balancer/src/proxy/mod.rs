@@ -16,6 +16,7 @@ mod forward;
 pub(crate) mod headers;
 mod hedge;
 mod hops;
+mod journal;
 mod pace;
 mod queue;
 mod record;
