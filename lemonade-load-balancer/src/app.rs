@@ -14,7 +14,7 @@ use crate::external;
 use crate::health;
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
-use crate::metrics::{Sources, scrape};
+use crate::metrics::{Sources, prometheus, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -142,6 +142,7 @@ impl App {
             connections: connections.clone(),
             queue: shared.queue.depth(),
             log_dropped: access_log.dropped(),
+            since: SystemTime::now(),
         };
 
         let queued = shared.queue.depth();
@@ -164,7 +165,7 @@ impl App {
         let admin = Admin {
             published: published.clone(),
             connections,
-            scrape: Arc::new(move || scrape(&sources)),
+            scrape: Arc::new(move || prometheus::write(&scrape(&sources))),
             operator: operator.clone(),
             events,
             decisions,

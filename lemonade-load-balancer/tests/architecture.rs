@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["app"],
     &[
         "admin",
@@ -15,9 +15,10 @@ const LAYERS: [&[&str]; 11] = [
         "discovery",
         "external",
         "health",
-        "metrics",
         "proxy",
+        "telemetry",
     ],
+    &["metrics"],
     &["control", "simulated"],
     &["explain", "guard"],
     &["snapshot"],
@@ -25,15 +26,15 @@ const LAYERS: [&[&str]; 11] = [
     &["config"],
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
-    &["backend"],
+    &["backend", "traces"],
     &[
         "descriptors",
         "drain",
         "http1",
         "log_file",
+        "otlp",
         "stats",
         "timestamp",
-        "traces",
     ],
 ];
 
