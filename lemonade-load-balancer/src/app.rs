@@ -1,7 +1,7 @@
 //! Wire, spawn, drain: the only file that knows every service.
 //!
 //! Threads: one a shard for the proxy, one for control, health and the file watch, one for the admin listener, one for the
-//! access log. Each is owned by [`App`] and joined when it has drained.
+//! access log, one for metrics and traces that are pushed. Each is owned by [`App`] and joined when it has drained.
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, Fingerprint, Inputs, Overlay};
@@ -18,6 +18,7 @@ use crate::metrics::{Sources, prometheus, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
+use crate::telemetry;
 use crate::traces;
 use std::io;
 use std::net::SocketAddr;
@@ -122,7 +123,7 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let connections: Arc<AtomicU32> = Arc::default();
-        let (traces, _traced) = traces::channel();
+        let (traces, traced) = traces::channel();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
@@ -160,6 +161,11 @@ impl App {
                 () = services.run() => {}
                 () = over.reached(Phase::Over) => {}
             }
+        })?);
+        let (read, over) = (sources.clone(), drain.clone());
+        background.push(spawn("telemetry", move || async move {
+            give_way();
+            telemetry::run(read, traced, over).await;
         })?);
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {

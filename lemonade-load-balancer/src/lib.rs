@@ -49,6 +49,7 @@ mod metrics;
 mod otlp;
 mod proxy;
 mod seal;
+mod telemetry;
 mod timestamp;
 // `expect` would not hold where a test or a fuzz target uses what the proxy does not yet.
 #[allow(
