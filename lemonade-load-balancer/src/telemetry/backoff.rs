@@ -5,8 +5,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
-/// A server that asks for more gets this.
-const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// A server that asks for less, or for more, gets this.
+const ASKED: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(300)];
 
 /// Doubles with each failure in a row.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ impl Backoff {
     pub(super) fn after(&mut self, asked: Option<Duration>, rng: &mut Rng) -> Duration {
         let wait = self.0.mul_f64(0.8 + 0.4 * rng.f64());
         self.0 = (self.0 * 2).min(LONGEST);
-        asked.map_or(wait, |asked| asked.min(LONGEST_ASKED))
+        let [least, most] = ASKED;
+        asked.map_or(wait, |asked| asked.clamp(least, most))
     }
 }
 
@@ -43,6 +44,8 @@ mod tests {
         let asked = Some(Duration::from_secs(3));
         assert_eq!(backoff.after(asked, &mut rng), Duration::from_secs(3));
         let asked = Some(Duration::from_secs(1 << 40));
-        assert_eq!(backoff.after(asked, &mut rng), LONGEST_ASKED);
+        assert_eq!(backoff.after(asked, &mut rng), ASKED[1]);
+        let asked = Some(Duration::ZERO);
+        assert_eq!(backoff.after(asked, &mut rng), ASKED[0]);
     }
 }
