@@ -79,6 +79,11 @@ impl Client {
         })
     }
 
+    /// Where the API is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// One call; a problem that the API reports is a failure with the API's words.
     pub(crate) async fn call(
         &self,
