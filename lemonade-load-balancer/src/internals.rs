@@ -43,7 +43,16 @@ impl Rewriter {
         let head = RequestHead::parse(&bytes[..length], &LIMITS, &mut self.fields).ok()?;
         let id = self.ids.of(&head);
         let host = || "fallback:80".to_owned();
-        write_request(&head, &self.forwarding, &self.headers, &id, None, host, out);
+        write_request(
+            &head,
+            &self.forwarding,
+            &self.headers,
+            &id,
+            None,
+            None,
+            host,
+            out,
+        );
         Some(length)
     }
 

@@ -246,6 +246,7 @@ fn read_request(
     let key = view.snapshot.key();
     let key = key.map(|by| Recognised::of(&head, by, forwarding.peer, &config.headers).key());
     let shown = Shown::of(&head, forwarding, &view, shard);
+    let part = shard.part(&head, &view);
     let mut outbound = Output::new();
     headers::write_request(
         &head,
@@ -253,6 +254,11 @@ fn read_request(
         &config.headers,
         &id,
         config.sticky.as_ref().map(|sticky| sticky.cookie.as_str()),
+        part.map(|part| headers::Trace {
+            parent: part.own.write(),
+            keeps_state: part.keeps_state(),
+        })
+        .as_ref(),
         || client.local.to_string(),
         &mut outbound,
     );
@@ -261,6 +267,7 @@ fn read_request(
     } else {
         None
     };
+    let journal = shard.journal(&head, client.peer, started, part, &outbound);
     let request = Request {
         outbound,
         framing: head.framing,
@@ -274,7 +281,7 @@ fn read_request(
         started,
         key,
         shown,
-        log: shard.log_entry(&head, client.peer),
+        journal,
     };
     client.buffer.consume(length);
     Ok((request, last))

@@ -112,13 +112,23 @@ impl Forwarding {
     }
 }
 
-/// Writes `head` as the backend gets it. `own_cookie`: the name of a cookie that is ours, which it does not get.
+/// What a backend is told of the trace that its request belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace {
+    /// The value of `traceparent`.
+    pub(crate) parent: [u8; 55],
+    /// The client's `tracestate` still means something.
+    pub(crate) keeps_state: bool,
+}
+
+/// Writes `head` as the backend gets it. `trace`: instead of what the client said; its line is the last. `own_cookie`: the name of a cookie that is ours, which it does not get.
 pub(crate) fn write_request(
     head: &RequestHead<'_>,
     forwarding: &Forwarding,
     headers: &Headers,
     id: &RequestId,
     own_cookie: Option<&str>,
+    trace: Option<&Trace>,
     fallback_host: impl FnOnce() -> String,
     out: &mut Vec<u8>,
 ) {
@@ -150,6 +160,8 @@ pub(crate) fn write_request(
             Known::XRealIp => false,
             Known::Forwarded => forwarding.peer.trusted,
             Known::RequestId => false,
+            Known::Traceparent => trace.is_none(),
+            Known::Tracestate => trace.is_none_or(|trace| trace.keeps_state),
             Known::MaxForwards => head.max_forwards.is_none(),
             // RFC 9110 10.1.1: an HTTP/1.0 client's is ignored, and would not be by a backend that gets HTTP/1.1.
             Known::Expect => head.version == Version::Http11,
@@ -183,6 +195,9 @@ pub(crate) fn write_request(
     if let Some(protocol) = head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         line(out, b"Upgrade: ", protocol);
+    }
+    if let Some(trace) = trace {
+        line(out, b"traceparent: ", &trace.parent);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -443,6 +458,7 @@ mod tests {
             &forwarding,
             headers,
             &id,
+            None,
             None,
             || "10.0.0.1:8080".to_owned(),
             &mut out,
