@@ -65,3 +65,48 @@ pub(super) fn inputs() -> UnboundedReceiver<Input> {
     });
     inputs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pty_process::blocking::{Command, open};
+    use rustix::termios::tcgetattr;
+    use std::io::Read;
+
+    /// Says that this process is the one to panic.
+    const PANIC: &str = "LEMONADE_TEST_PANIC";
+
+    /// What the test below runs in a terminal; by itself, nothing.
+    #[test]
+    fn panics_in_a_terminal() {
+        if std::env::var_os(PANIC).is_some() {
+            let _taken = Taken::take().unwrap();
+            panic!("amid the picture");
+        }
+    }
+
+    #[test]
+    fn terminal_is_given_back_before_a_panic_is_told() {
+        let (mut pty, pts) = open().unwrap();
+        pty.resize(pty_process::Size::new(24, 80)).unwrap();
+        let before = tcgetattr(&pty).unwrap();
+        let test = "command::top::terminal::tests::panics_in_a_terminal";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(PANIC, "1")
+            .spawn(pts)
+            .unwrap();
+        let (mut told, mut piece) = (Vec::new(), [0; 4096]);
+        // Reading fails once nobody has the terminal open any more.
+        while let Ok(count @ 1..) = pty.read(&mut piece) {
+            told.extend_from_slice(&piece[..count]);
+        }
+        assert!(!child.wait().unwrap().success());
+        let told = String::from_utf8(told).unwrap();
+        let (_, taken) = told.split_once("\u{1b}[?1049h").expect(&told);
+        let (_, given_back) = taken.split_once("\u{1b}[?1049l").expect(&told);
+        assert!(given_back.contains("amid the picture"), "{told}");
+        let after = tcgetattr(&pty).unwrap();
+        assert_eq!(format!("{after:?}"), format!("{before:?}"));
+    }
+}

@@ -149,10 +149,23 @@ impl Findings {
             }
             self.add(level, words);
         }
-        let (refused, shed) = (sum(|it| it.refused), sum(|it| it.shed));
-        if refused + shed > 0 {
-            let words = format!("too much: {refused} refused and {shed} shed in 10 s");
+        if let Some((name, own)) = healed(watched).filter(|_| share < SOME_ERRORS) {
+            let words = format!(
+                "{name} answers {} with errors; retries heal it",
+                percent(own)
+            );
+            self.add(Level::Warn, words);
+        }
+        let shed = sum(|it| it.shed);
+        if shed > 0 {
+            let words = format!("overload: {} shed in 10 s", count(shed, "request"));
             self.add(Level::Bad, words);
+        }
+        // Malformed or too slow: mostly the doing of those who sent them.
+        let refused = sum(|it| it.refused);
+        if refused > 0 {
+            let words = format!("{} could not be read in 10 s", count(refused, "request"));
+            self.add(Level::Note, words);
         }
     }
 
@@ -257,6 +270,20 @@ fn most_errors(watched: &Watched, errors: u64) -> Option<(&str, f64)> {
     let most = watched.backends.iter().max_by_key(|backend| of(backend))?;
     let part = share(of(most), errors).min(1.0);
     (part >= 0.5).then_some((most.name.as_str(), part))
+}
+
+/// The backend with the greatest share of errors that is worth a word.
+fn healed(watched: &Watched) -> Option<(&str, f64)> {
+    let own = |backend: &Backend| {
+        let (requests, errors) = watched.answers_of(&backend.name);
+        share(errors, requests)
+    };
+    let shares = watched
+        .backends
+        .iter()
+        .map(|backend| (backend.name.as_str(), own(backend)));
+    let worst = shares.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (worst.1 >= MANY_ERRORS).then_some(worst)
 }
 
 fn these(watched: &Watched, is_meant: impl Fn(State) -> bool) -> Vec<&Backend> {
@@ -403,17 +430,35 @@ mod tests {
     }
 
     #[test]
-    fn refused_requests_and_queues_are_told() {
+    fn shed_requests_and_queues_are_told() {
         let mut sample = sample(1, &[("w1", "healthy", 5, 0)]);
-        (sample.totals.shed, sample.totals.queued) = (3, 1);
+        (
+            sample.totals.shed,
+            sample.totals.queued,
+            sample.totals.refused,
+        ) = (3, 1, 2);
         let mut watched = Watched::default();
         watched.apply(Update::Sample(Box::new(sample)), Instant::now());
         assert_eq!(
             words(&watched),
             [
-                "too much: 0 refused and 3 shed in 10 s",
-                "1 request waits for a place at a backend"
+                "overload: 3 requests shed in 10 s",
+                "1 request waits for a place at a backend",
+                "2 requests could not be read in 10 s",
             ]
+        );
+    }
+
+    #[test]
+    fn errors_that_clients_never_see_are_told() {
+        let mut sample = sample(1, &[("w1", "healthy", 90, 0), ("w2", "healthy", 10, 5)]);
+        sample.totals.classes = [0, 100, 0, 0, 0];
+        let mut watched = Watched::default();
+        watched.apply(Update::Sample(Box::new(sample)), Instant::now());
+        first(
+            &watched,
+            Level::Warn,
+            "w2 answers 50% with errors; retries heal it",
         );
     }
 

@@ -174,8 +174,11 @@ fn strategy(picture: &Picture<'_>, last: &Totals) -> Line<'static> {
         false => format!("{}: {} picks", last.strategy, last.picks),
     };
     let rest = format!(
-        "  {}  {} of {} may be picked  {} connections",
-        last.phase, last.backends_eligible, last.backends_all, last.connections
+        "  {}  {} of {} may be picked  {}",
+        last.phase,
+        last.backends_eligible,
+        last.backends_all,
+        figures::count(last.connections, "connection")
     );
     Line::from(vec![
         Span::raw(" "),

@@ -27,7 +27,7 @@ const KEYS: [(&str, &str); 10] = [
     ("w", "weight"),
     ("t", "strategy"),
     ("s", "sort"),
-    ("r", "reverse"),
+    ("r", "flip"),
     ("/", "filter"),
     ("p", "pause"),
 ];

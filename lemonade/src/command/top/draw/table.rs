@@ -203,8 +203,9 @@ pub(super) fn draw(picture: &Picture<'_>, shown: &Watched, frame: &mut Frame<'_>
     if let Some(last) = area.rows().next_back().filter(|_| area.height > 2) {
         let has_why = columns.iter().any(|(column, _)| *column == Column::Why);
         let why = rows.get(chosen).filter(|_| !has_why).and_then(reason);
-        let order = order(picture, first, room, rows.len());
-        frame.render_widget(picture.theme.rule(&why.unwrap_or(order), area.width), last);
+        let why = why.map_or_else(String::new, |why| format!(" ── {why}"));
+        let title = order(picture, first, room, rows.len()) + &why;
+        frame.render_widget(picture.theme.rule(&title, area.width), last);
     }
 }
 

@@ -104,7 +104,10 @@ fn terminal_of_80_by_24_shows_all_that_matters() {
         lines[9].contains("100%") && lines[10].contains("90") && lines[10].contains('█'),
         "{all}"
     );
-    assert!(all.contains("── w3: 5 failures in a row ─"), "{all}");
+    assert!(
+        all.contains("── 3 backends by trouble ── w3: 5 failures in a row ─"),
+        "{all}"
+    );
     assert!(all.contains(" 03:04:05 ✗ w3: healthy -> ejected"), "{all}");
     assert!(
         lines[23].contains("q quit") && lines[23].contains("t strategy"),
@@ -139,9 +142,9 @@ fn every_size_is_drawn() {
     for keys in ["", "/abc", "d", "dy", "w12", "t", "?", "p", "t↓⏎"] {
         let (mut screen, watched) = (Screen::default(), incident());
         typed(&mut screen, &watched, keys);
-        for (width, height) in (1..100)
-            .step_by(7)
-            .flat_map(|width| (1..50).map(move |height| (width, height)))
+        for (width, height) in (1..130)
+            .step_by(9)
+            .flat_map(|width| (1..45).step_by(3).map(move |height| (width, height)))
         {
             drawn(&screen, &watched, width, height);
         }
