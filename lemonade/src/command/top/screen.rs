@@ -99,6 +99,10 @@ impl Screen {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return (key.code == KeyCode::Char('c')).then_some(Wish::Quit);
         }
+        // With `alt` a letter is another key: a terminal writes it as escape and the letter.
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            return None;
+        }
         match std::mem::take(&mut self.mode) {
             Mode::Table => self.at_table(key.code, watched),
             Mode::Filter => self.at_filter(key.code),
@@ -354,6 +358,12 @@ pub(super) mod tests {
             typed(&mut screen, &three(), before);
             let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
             assert_eq!(screen.press(key, &three()), Some(Wish::Quit), "{before}");
+            let (key, mode) = (
+                KeyEvent::new(KeyCode::Char('y'), KeyModifiers::ALT),
+                screen.mode.clone(),
+            );
+            assert_eq!(screen.press(key, &three()), None, "{before}");
+            assert_eq!(screen.mode, mode, "another key");
         }
     }
 

@@ -144,9 +144,11 @@ impl Findings {
                 Level::Warn
             };
             let mut words = format!("errors {}", percent(share));
-            if let Some((name, part)) = most_errors(watched, errors) {
-                words += &format!(", {} of them from {name}", percent(part));
-            }
+            words += &match whose(watched, errors) {
+                Whose::Mostly(name, part) => format!(", {} of them from {name}", percent(part)),
+                Whose::Nobodys => ", none of them a backend's answer".to_owned(),
+                Whose::Many => String::new(),
+            };
             self.add(level, words);
         }
         if let Some((name, own)) = healed(watched).filter(|_| share < SOME_ERRORS) {
@@ -264,12 +266,23 @@ fn waiting(queued: u64) -> String {
     format!("{} {wait}", count(queued, "request"))
 }
 
-/// Who sent most of the errors, if one backend sent at least a half, and its share of them.
-fn most_errors(watched: &Watched, errors: u64) -> Option<(&str, f64)> {
+/// Where errors come from.
+enum Whose<'w> {
+    /// One backend sent at least a half, and this share of them.
+    Mostly(&'w str, f64),
+    Many,
+    /// No backend sent any: the balancer could not get an answer.
+    Nobodys,
+}
+
+fn whose(watched: &Watched, errors: u64) -> Whose<'_> {
     let of = |backend: &Backend| watched.answers_of(&backend.name).1;
-    let most = watched.backends.iter().max_by_key(|backend| of(backend))?;
-    let part = share(of(most), errors).min(1.0);
-    (part >= 0.5).then_some((most.name.as_str(), part))
+    let most = watched.backends.iter().max_by_key(|backend| of(backend));
+    match most.map(|most| (most, share(of(most), errors).min(1.0))) {
+        Some((most, part)) if part >= 0.5 => Whose::Mostly(&most.name, part),
+        Some((most, _)) if of(most) > 0 => Whose::Many,
+        _ => Whose::Nobodys,
+    }
 }
 
 /// The backend with the greatest share of errors that is worth a word.
@@ -291,17 +304,15 @@ fn these(watched: &Watched, is_meant: impl Fn(State) -> bool) -> Vec<&Backend> {
     backends.filter(|backend| is_meant(backend.state)).collect()
 }
 
-/// `w3 ejected (5 failures in a row), w4 unhealthy`, and how many more.
+/// `w3 ejected (5 failures in a row), w4 unhealthy (…)`; of many, one with its reason and how many more.
 fn named(backends: &[&Backend]) -> String {
-    let mut words: Vec<String> = backends
-        .iter()
-        .take(NAMED)
-        .map(|backend| {
-            let why = backend.why.as_ref();
-            let why = why.map_or_else(String::new, |why| format!(" ({})", one_line(why)));
-            format!("{} {}{why}", backend.name, backend.state.word())
-        })
-        .collect();
+    let reasons = if backends.len() > NAMED { 1 } else { NAMED };
+    let word = |(place, backend): (usize, &&Backend)| {
+        let why = backend.why.as_ref().filter(|_| place < reasons);
+        let why = why.map_or_else(String::new, |why| format!(" ({})", one_line(why)));
+        format!("{} {}{why}", one_line(&backend.name), backend.state.word())
+    };
+    let mut words: Vec<String> = backends.iter().take(NAMED).enumerate().map(word).collect();
     if backends.len() > NAMED {
         words.push(format!("{} more", backends.len() - NAMED));
     }
@@ -382,6 +393,20 @@ mod tests {
     }
 
     #[test]
+    fn errors_that_no_backend_sent_are_told_apart() {
+        let mut sample = sample(1, &[("w1", "healthy", 50, 0)]);
+        sample.totals.classes = [0, 50, 0, 0, 50];
+        (sample.totals.requests, sample.totals.queued) = (100, 0);
+        let mut watched = Watched::default();
+        watched.apply(Update::Sample(Box::new(sample)), Instant::now());
+        first(
+            &watched,
+            Level::Bad,
+            "errors 50%, none of them a backend's answer",
+        );
+    }
+
+    #[test]
     fn few_errors_are_no_incident() {
         let some = watched(&[("w1", "healthy", 100, 2)]);
         first(&some, Level::Warn, "errors 2.0%");
@@ -411,7 +436,10 @@ mod tests {
             words.contains("9 of 9 backends are out: w0 ejected"),
             "{words}"
         );
-        assert!(words.ends_with(", 6 more"), "{words}");
+        assert!(
+            words.ends_with("in a row), w1 ejected, w2 ejected, 6 more"),
+            "{words}"
+        );
     }
 
     #[test]
