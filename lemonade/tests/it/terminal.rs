@@ -149,12 +149,20 @@ impl Terminal {
 
     /// Something on the screen has a colour of its own.
     pub(crate) fn has_colour(&self) -> bool {
+        self.any(|cell| cell.fgcolor() != vt100::Color::Default)
+    }
+
+    /// A symbol is on the screen in bold.
+    pub(crate) fn has_bold(&self, symbol: &str) -> bool {
+        self.any(|cell| cell.contents() == symbol && cell.bold())
+    }
+
+    fn any(&self, wanted: impl Fn(&vt100::Cell) -> bool) -> bool {
         let parser = self.eyes.0.lock().unwrap();
         let (rows, columns) = parser.screen().size();
-        let cells =
+        let mut places =
             (0..rows.get()).flat_map(|row| (0..columns.get()).map(move |column| (row, column)));
-        let mut cells = cells.filter_map(|(row, column)| parser.screen().cell(row, column));
-        cells.any(|cell| cell.fgcolor() != vt100::Color::Default)
+        places.any(|(row, column)| parser.screen().cell(row, column).is_some_and(&wanted))
     }
 }
 

@@ -299,6 +299,7 @@ fn colour_is_left_out_at_wish() {
     let plain = Terminal::start_with(&["top", "--admin", &admin], &[("NO_COLOR", "1")], 80, 24);
     plain.shows(&["● healthy", "✗ "]);
     assert!(!plain.has_colour());
+    assert!(plain.has_bold("✗"), "what colour says is said otherwise");
 }
 
 #[test]
