@@ -3,6 +3,7 @@
 use crate::backend::{FULL_SHARE, UNLIMITED};
 use crate::snapshot::{Member, Published};
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
+use lemonade_observability::process::usage;
 use lemonade_observability::prometheus::Exposition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -55,8 +56,69 @@ pub(crate) fn scrape(sources: &Sources) -> String {
         &[],
         sources.log_dropped.load(Relaxed),
     );
+    let limits = &snapshot.config.limits;
+    let bounds = [
+        (
+            names::CONNECTIONS_LIMIT,
+            "Client connections that may be open at once",
+            limits.max_connections,
+        ),
+        (
+            names::QUEUE_LIMIT,
+            "Requests that may wait at once",
+            limits.max_queued,
+        ),
+    ];
+    for (name, help, bound) in bounds {
+        text.family(name, "gauge", help);
+        text.sample(name, &[], bound);
+    }
+    process(&mut text);
     text.append(&lemonade_observability::prometheus::render());
     text.into_string()
+}
+
+/// The figures that every process has, under the names that every Prometheus client gives them.
+fn process(text: &mut Exposition) {
+    let usage = usage();
+    let figures = [
+        (
+            names::PROCESS_CPU,
+            "counter",
+            "Processor time in seconds, in user and kernel mode",
+            usage.cpu.map(|cpu| cpu.as_secs_f64()),
+        ),
+        (
+            names::PROCESS_MEMORY,
+            "gauge",
+            "Memory in RAM, in bytes",
+            usage.resident_bytes.map(|bytes| bytes as f64),
+        ),
+        (
+            names::PROCESS_DESCRIPTORS,
+            "gauge",
+            "Open file descriptors",
+            usage.open_descriptors.map(|count| count as f64),
+        ),
+        (
+            names::PROCESS_DESCRIPTORS_LIMIT,
+            "gauge",
+            "File descriptors that may be open at once",
+            usage.descriptor_limit.map(|count| count as f64),
+        ),
+        (
+            names::PROCESS_STARTED,
+            "gauge",
+            "When the process was started, in seconds since the Unix epoch",
+            usage.started.map(|started| started.as_secs_f64()),
+        ),
+    ];
+    for (name, kind, help, value) in figures {
+        if let Some(value) = value {
+            text.family(name, kind, help);
+            text.sample(name, &[], value);
+        }
+    }
 }
 
 fn requests(sources: &Sources, text: &mut Exposition) {
