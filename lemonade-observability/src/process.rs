@@ -6,6 +6,7 @@
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 use std::fs::{read_dir, read_to_string};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The figures of one moment.
@@ -19,7 +20,7 @@ pub struct Usage {
     pub open_descriptors: Option<u64>,
     /// The soft limit; absent where there is none.
     pub descriptor_limit: Option<u64>,
-    /// Since the Unix epoch, to the second. The kernel works it out from its present clock, so it moves when that is set.
+    /// Since the Unix epoch, to the second.
     pub started: Option<Duration>,
 }
 
@@ -32,7 +33,7 @@ pub fn usage() -> Usage {
         resident_bytes: stat.as_ref().map(|stat| stat.pages * page_size() as u64),
         open_descriptors: open_descriptors(),
         descriptor_limit: getrlimit(Resource::Nofile).current,
-        started: stat.and_then(|stat| Some(boot()? + ticks(stat.started))),
+        started: stat.and_then(|stat| started(&stat)),
     }
 }
 
@@ -62,6 +63,13 @@ impl Stat {
 
 fn ticks(count: u64) -> Duration {
     Duration::from_secs_f64(count as f64 / clock_ticks_per_second() as f64)
+}
+
+/// Looked up once: the kernel derives the machine's start from its present clock, so that each correction of the clock would
+/// look like a restart of this process.
+fn started(stat: &Stat) -> Option<Duration> {
+    static STARTED: OnceLock<Option<Duration>> = OnceLock::new();
+    *STARTED.get_or_init(|| Some(boot()? + ticks(stat.started)))
 }
 
 /// When the machine started, since the Unix epoch.
