@@ -73,6 +73,12 @@ pub(crate) fn scrape(sources: &Sources) -> String {
         text.family(name, "gauge", help);
         text.sample(name, &[], bound);
     }
+    let help = "1 if this source of backends besides the file can be asked";
+    text.family(names::SOURCE_UP, "gauge", help);
+    for status in snapshot.sources.iter() {
+        let labels = [("source", &*status.source.to_string())];
+        text.sample(names::SOURCE_UP, &labels, u8::from(status.away.is_none()));
+    }
     process(&mut text);
     text.append(&lemonade_observability::prometheus::render());
     text.into_string()

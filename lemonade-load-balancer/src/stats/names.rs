@@ -47,6 +47,8 @@ pub const BACKEND_UP: &str = "lemonade_backend_up";
 pub const BACKEND_STATE: &str = "lemonade_backend_state";
 /// The weight that strategies see.
 pub const BACKEND_WEIGHT: &str = "lemonade_backend_weight_effective";
+/// 1 if a source of backends besides the file can be asked.
+pub const SOURCE_UP: &str = "lemonade_source_up";
 /// Requests that wait for a backend with room.
 pub const QUEUE_DEPTH: &str = "lemonade_queue_depth";
 /// `limits.max_queued`.

@@ -26,6 +26,7 @@ fn every_query_has_a_result_and_alerts_fire() {
         "LemonadeBackendDown w2",
         "LemonadeBackendEjected w3",
         "LemonadeReloadFailed",
+        "LemonadeSourceAway",
     ] {
         wait(alert, || fires(alert));
     }

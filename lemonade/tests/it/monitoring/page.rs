@@ -108,6 +108,17 @@ fn named_in_the_code() -> BTreeSet<String> {
 }
 
 #[test]
+fn every_symptom_leads_to_a_section() {
+    let (page, sections) = (page(), sections());
+    let links: Vec<&str> = page.split("](#").skip(1).collect();
+    assert!(links.len() > 10);
+    for link in links {
+        let (section, _) = link.split_once(')').unwrap();
+        assert!(sections.contains(section), "no section {section}");
+    }
+}
+
+#[test]
 fn every_metric_is_described_and_no_other() {
     let described: BTreeSet<String> = described().into_keys().collect();
     assert_eq!(described, named_in_the_code());

@@ -20,10 +20,11 @@ const TARGETS: [&str; 8] = [
     "/work",
 ];
 
-/// The balancer's file but for its backends. The rule makes the engine switch, which nothing else does within seconds.
+/// The balancer's file but for its backends. The database is away, which those in the file do not mind; the rule makes the engine switch, which nothing else does within seconds.
 const REST: &str = "
 listen: 127.0.0.1:0
 admin: 127.0.0.1:0
+discovery: { sql: 'sqlite:/nowhere/workers.db' }
 strategy: adaptive
 sticky: on
 health: { interval: 200ms, timeout: 1s, fall: 2 }
