@@ -12,12 +12,14 @@ use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::external;
 use crate::health;
+use crate::history::{History, Recorder, Watched};
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
 use crate::metrics::{Sources, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
+use crate::traces;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -121,6 +123,7 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let connections: Arc<AtomicU32> = Arc::default();
+        let (traces, _traced) = traces::channel();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
@@ -131,6 +134,7 @@ impl App {
             queue: Arc::default(),
             retry_floor: Arc::default(),
             drafts,
+            traces,
             epoch,
         };
         let sources = Sources {
@@ -157,6 +161,16 @@ impl App {
                 () = over.reached(Phase::Over) => {}
             }
         })?);
+        let history = History::default();
+        let watched = Watched {
+            published: published.clone(),
+            shards: stats.clone(),
+            connections: connections.clone(),
+            queued: queued.clone(),
+            drain: drain.clone(),
+            epoch,
+        };
+        let recorder = Recorder::new(watched, history.clone());
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {
             published: published.clone(),
@@ -166,12 +180,18 @@ impl App {
             events,
             decisions,
             picks,
+            history,
             queued: queued.clone(),
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
             started: epoch,
         };
-        background.push(spawn("admin", move || admin::run(admin_feed, admin))?);
+        background.push(spawn("admin", move || async move {
+            tokio::select! {
+                () = admin::run(admin_feed, admin) => {}
+                () = recorder.run() => {}
+            }
+        })?);
         let mut shards = Vec::new();
         for (index, (feed, stats)) in feeds.into_iter().zip(stats.iter()).enumerate() {
             let (stats, shared) = (stats.clone(), shared.clone());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["app"],
     &[
         "admin",
@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 11] = [
         "metrics",
         "proxy",
     ],
+    &["history"],
     &["control", "simulated"],
     &["explain", "guard"],
     &["snapshot"],
@@ -33,6 +34,7 @@ const LAYERS: [&[&str]; 11] = [
         "log_file",
         "stats",
         "timestamp",
+        "traces",
     ],
 ];
 

@@ -2,6 +2,7 @@
 
 use crate::backend::{FULL_SHARE, UNLIMITED};
 use crate::snapshot::{Member, Published};
+use crate::stats::times::Counted;
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
 use lemonade_observability::process::usage;
 use lemonade_observability::prometheus::Exposition;
@@ -149,15 +150,13 @@ fn requests(sources: &Sources, text: &mut Exposition) {
         "histogram",
         "From a request's head to the last byte of its answer",
     );
-    let counts: Vec<u64> = (0..=BUCKETS.len())
-        .map(|bucket| sum(&|shard| &shard.duration[bucket]))
-        .collect();
+    let counts = Counted::sum(shards.iter().map(|shard| &shard.duration)).coarse();
     histogram(
         text,
         names::REQUEST_DURATION,
         &[],
         &counts,
-        sum(&|shard| &shard.duration_sum),
+        sum(&|shard| &shard.duration.sum),
     );
     text.family(
         names::REFUSED,
@@ -251,16 +250,14 @@ fn backends(members: &[Member], text: &mut Exposition) {
     let help = "From the request's sending to the first byte of the backend's answer";
     text.family(names::BACKEND_DURATION, "histogram", help);
     for member in members {
-        let counts: Vec<u64> = (0..=BUCKETS.len())
-            .map(|bucket| sum(member, &|shard| &shard.latency[bucket]))
-            .collect();
+        let counts = Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)).coarse();
         let labels = [("backend", member.config.name.as_str())];
         histogram(
             text,
             names::BACKEND_DURATION,
             &labels,
             &counts,
-            sum(member, &|shard| &shard.latency_sum),
+            sum(member, &|shard| &shard.latency.sum),
         );
     }
     type Counter = fn(&ShardStats) -> &AtomicU64;
