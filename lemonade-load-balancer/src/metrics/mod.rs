@@ -7,6 +7,7 @@
 
 mod family;
 pub(crate) mod otlp;
+mod process;
 pub(crate) mod prometheus;
 mod recorded;
 mod scrape;

@@ -1,8 +1,8 @@
 //! One reading: the sum of what the shards counted, with the levels of the moment.
 
-use super::{Family, Kind, Sample, Text, Times, Value, recorded};
+use super::{Family, Kind, Sample, Text, Times, Value, process, recorded};
 use crate::backend::{FULL_SHARE, UNLIMITED};
-use crate::snapshot::{Member, Published};
+use crate::snapshot::{Member, Published, SourceStatus};
 use crate::stats::times::Counted;
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
 use std::sync::Arc;
@@ -65,11 +65,33 @@ pub(crate) fn scrape(sources: &Sources) -> Vec<Family> {
             "Access log lines dropped because the writer was behind or the disk full",
             Sample::count(Vec::new(), sources.log_dropped.load(Relaxed)),
         ),
+        alone(
+            names::CONNECTIONS_LIMIT,
+            "Client connections that may be open at once",
+            Sample::level(Vec::new(), snapshot.config.limits.max_connections),
+        ),
+        alone(
+            names::QUEUE_LIMIT,
+            "Requests that may wait at once",
+            Sample::level(Vec::new(), snapshot.config.limits.max_queued),
+        ),
+        Family::new(
+            Kind::Gauge,
+            names::SOURCE_UP,
+            "1 if this source of backends besides the file can be asked",
+            snapshot.sources.iter().map(source).collect(),
+        ),
     ]);
+    families.extend(process::read());
     families.extend(recorded::parse(
         &lemonade_observability::prometheus::render(),
     ));
     families
+}
+
+fn source(status: &SourceStatus) -> Sample {
+    let labels = vec![("source".into(), status.source.to_string().into())];
+    Sample::level(labels, u8::from(status.away.is_none()))
 }
 
 /// A family of one series.

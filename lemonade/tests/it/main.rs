@@ -8,6 +8,7 @@ mod changes;
 mod discovery;
 mod documents;
 mod explain;
+mod monitoring;
 mod operator;
 mod process;
 mod refusals;
