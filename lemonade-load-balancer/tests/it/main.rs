@@ -31,5 +31,6 @@ mod outlier;
 mod overload;
 mod reload;
 mod retries;
+mod telemetry;
 mod timeouts;
 mod upgrade;
