@@ -12,6 +12,7 @@ use crate::discovery;
 use crate::drain::{self, Drain, Phase, Trigger};
 use crate::external;
 use crate::health;
+use crate::history::{History, Recorder, Watched};
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
 use crate::metrics::{Sources, prometheus, scrape};
@@ -162,6 +163,16 @@ impl App {
                 () = over.reached(Phase::Over) => {}
             }
         })?);
+        let history = History::default();
+        let watched = Watched {
+            published: published.clone(),
+            shards: stats.clone(),
+            connections: connections.clone(),
+            queued: queued.clone(),
+            drain: drain.clone(),
+            epoch,
+        };
+        let recorder = Recorder::new(watched, history.clone());
         let (read, over) = (sources.clone(), drain.clone());
         background.push(spawn("telemetry", move || async move {
             give_way();
@@ -176,12 +187,18 @@ impl App {
             events,
             decisions,
             picks,
+            history,
             queued: queued.clone(),
             errand: Arc::new(move |wanted| errand.try_send(wanted).is_ok()),
             drain: drain.clone(),
             started: epoch,
         };
-        background.push(spawn("admin", move || admin::run(admin_feed, admin))?);
+        background.push(spawn("admin", move || async move {
+            tokio::select! {
+                () = admin::run(admin_feed, admin) => {}
+                () = recorder.run() => {}
+            }
+        })?);
         let mut shards = Vec::new();
         for (index, (feed, stats)) in feeds.into_iter().zip(stats.iter()).enumerate() {
             let (stats, shared) = (stats.clone(), shared.clone());

@@ -43,6 +43,7 @@ mod explain;
 mod external;
 mod guard;
 mod health;
+mod history;
 mod http1;
 mod log_file;
 mod metrics;

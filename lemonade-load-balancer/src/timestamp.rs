@@ -2,30 +2,76 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `2026-11-21T06:44:12.123456Z`, by Howard Hinnant's days-to-civil algorithm.
+/// `2026-11-21T06:44:12.123456Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_micros()
-    )
+    let mut stamp = Stamp::default();
+    String::from_utf8_lossy(stamp.of(time)).into_owned()
+}
+
+/// Writes times, most of them in the same second as the one before: only then is it cheap.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    /// Since 1970.
+    second: u64,
+    text: [u8; 27],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Stamp {
+            second: 0,
+            text: *b"1970-01-01T00:00:00.000000Z",
+        }
+    }
+}
+
+impl Stamp {
+    /// The same as [`rfc3339`].
+    pub(crate) fn of(&mut self, time: SystemTime) -> &[u8; 27] {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if since.as_secs() != self.second {
+            self.second = since.as_secs();
+            self.write_second();
+        }
+        decimals(&mut self.text[20..26], u64::from(since.subsec_micros()));
+        &self.text
+    }
+
+    /// By Howard Hinnant's days-to-civil algorithm.
+    fn write_second(&mut self) {
+        let (days, second) = (self.second / 86_400, self.second % 86_400);
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 {
+            shifted_month + 3
+        } else {
+            shifted_month - 9
+        };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        for (place, number) in [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3600),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+        ] {
+            decimals(&mut self.text[place], number);
+        }
+    }
+}
+
+/// Fills `digits` with as many of the number's last decimal digits.
+fn decimals(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 #[cfg(test)]
@@ -35,9 +81,16 @@ mod tests {
 
     #[test]
     fn time_is_written_as_rfc_3339() {
-        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000Z");
-        assert_eq!(at(1_795_243_452), "2026-11-21T06:44:12.000000Z");
+        let mut stamp = Stamp::default();
+        for (seconds, micros, text) in [
+            (0, 0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400, 7, "2000-02-29T00:00:00.000007Z"),
+            (951_782_400, 999_999, "2000-02-29T00:00:00.999999Z"),
+            (1_795_243_452, 0, "2026-11-21T06:44:12.000000Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
+            assert_eq!(rfc3339(time), text);
+            assert_eq!(stamp.of(time), text.as_bytes(), "after another time");
+        }
     }
 }

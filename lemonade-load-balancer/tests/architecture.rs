@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 12] = [
         "proxy",
         "telemetry",
     ],
-    &["metrics"],
+    &["history", "metrics"],
     &["control", "simulated"],
     &["explain", "guard"],
     &["snapshot"],

@@ -3,6 +3,7 @@
 use super::{Family, Kind, Sample, Text, Times, Value, recorded};
 use crate::backend::{FULL_SHARE, UNLIMITED};
 use crate::snapshot::{Member, Published};
+use crate::stats::times::Counted;
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -101,8 +102,8 @@ fn requests(sources: &Sources) -> Vec<Family> {
     });
     let durations = times(
         Vec::new(),
-        &|bucket| sum(&|shard| &shard.duration[bucket]),
-        sum(&|shard| &shard.duration_sum),
+        &Counted::sum(shards.iter().map(|shard| &shard.duration)),
+        sum(&|shard| &shard.duration.sum),
     );
     let mut families = vec![
         Family::new(
@@ -202,8 +203,8 @@ fn backends(members: &[Member]) -> Vec<Family> {
     let durations = members.iter().map(|member| {
         times(
             backend(member),
-            &|bucket| sum(member, &|shard| &shard.latency[bucket]),
-            sum(member, &|shard| &shard.latency_sum),
+            &Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)),
+            sum(member, &|shard| &shard.latency.sum),
         )
     });
     let mut families = vec![
@@ -328,10 +329,10 @@ fn sum(member: &Member, of: &dyn Fn(&ShardStats) -> &AtomicU64) -> u64 {
         .sum()
 }
 
-fn times(labels: Vec<(Text, Text)>, bucket: &dyn Fn(usize) -> u64, sum_nanos: u64) -> Sample {
+fn times(labels: Vec<(Text, Text)>, counted: &Counted, sum_nanos: u64) -> Sample {
     let value = Value::Times(Times {
         bounds: &BOUNDS,
-        counts: (0..=BUCKETS.len()).map(bucket).collect(),
+        counts: counted.coarse().to_vec(),
         sum: sum_nanos as f64 / 1e9,
     });
     Sample { labels, value }

@@ -346,8 +346,9 @@ impl<'e> Exchange<'e> {
         .await
     }
 
-    /// Moves bytes both ways until both sides have ended, or nothing moved for too long.
-    pub(super) async fn tunnel(&mut self) {
+    /// Moves bytes both ways until both sides have ended, or nothing moved for too long. Returns how many came from the client and
+    /// from the backend.
+    pub(super) async fn tunnel(&mut self) -> (u64, u64) {
         let mut up = Relay::new(Output::none(), Framing::UntilClose);
         let mut down = Relay::new(Output::none(), Framing::UntilClose);
         let (mut up_open, mut down_open) = (true, true);
@@ -389,6 +390,7 @@ impl<'e> Exchange<'e> {
         .await;
         // A reset of either side ends the tunnel as surely as a close.
         drop(ended);
+        (up.bytes(), down.bytes())
     }
 }
 

@@ -4,13 +4,13 @@
 //! is a [`Failure`]; [`super::retry`] says which of them another backend may heal, [`super::reply`] what the client is told
 //! of the others.
 
-use super::access_log;
 use super::buffer::Output;
 use super::claim::{Asking, Claim, Slot};
 use super::downstream::Client;
 use super::exchange::{self, Answer, Answered, Exchange, Upload, poll_client_gone};
 use super::headers::RequestId;
 use super::hedge::{self, Leg};
+use super::journal::Journal;
 use super::relay::Relay;
 use super::reply::{self, Reason};
 use super::retry::Attempts;
@@ -48,8 +48,8 @@ pub(super) struct Request {
     pub(super) key: Option<u64>,
     /// What it says about where its client was.
     pub(super) shown: Shown,
-    /// What the access log wants to know of it, if it is to be logged.
-    pub(super) log: Option<Box<access_log::Entry>>,
+    /// Where it is remembered, if somebody may read about it.
+    pub(super) journal: Option<Box<Journal>>,
 }
 
 /// Why an attempt brought no answer, or not all of it.
@@ -92,6 +92,26 @@ impl Failure {
             self,
             Failure::Unanswered | Failure::BadAnswer | Failure::AnswerTimeout | Failure::Refused(_)
         )
+    }
+
+    /// The word for an attempt that ended so; `None` where its status says it.
+    pub(super) fn error(&self) -> Option<&'static str> {
+        Some(match self {
+            Failure::Refused(_) => return None,
+            Failure::Connect(ConnectError::Timeout(_)) => "connect_timeout",
+            Failure::Connect(ConnectError::Refused(_)) => "connect_failed",
+            Failure::Connect(ConnectError::Local(_)) => "no_resources",
+            Failure::Unanswered => "unanswered",
+            Failure::BadAnswer => "bad_answer",
+            Failure::AnswerTimeout => "timeout",
+            Failure::TotalTimeout => "total_timeout",
+            Failure::BadBody => "bad_body",
+            Failure::RequestTimeout => "request_timeout",
+            Failure::QueueFull | Failure::QueueTimeout => "overflow",
+            Failure::ClientGone | Failure::SlowClient | Failure::Broken | Failure::Cut => {
+                self.flag()
+            }
+        })
     }
 
     /// The access log's word for an answer that ended so.
@@ -160,7 +180,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         repeatable: request.idempotent && whole.is_some() && retries.attempts > 0,
         in_turn: false,
     };
-    let mut attempts = Attempts::new(retries.attempts);
+    let mut attempts = Attempts::new(retries.attempts, request.journal.take());
     let ended = loop {
         let mut slot = match attempts.claim(shard, &view, asking) {
             Claim::Slot(slot) => slot,
@@ -183,6 +203,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
             Ok(ended) => break Ok(ended),
             Err(failure) => {
                 shard.blame(&slot, &failure, &attempts, &view);
+                attempts.note(|journal| journal.failed(&slot.upstream, &failure));
                 let approved = matches!(failure, Failure::Refused(_))
                     || attempts.may_retry(&failure, on_trial, &course, &relay);
                 attempts.failed(failure);
@@ -218,7 +239,7 @@ pub(super) async fn forward(client: &mut Client, mut request: Request, shard: &S
         }
     };
     client.owes_answer = ended.next == Next::Abort;
-    shard.finished(request, &view, &attempts, &ended, relay.bytes());
+    shard.finished(&request, &view, &mut attempts, &ended, relay.bytes());
     ended.next
 }
 
@@ -286,6 +307,7 @@ async fn attempt<'s>(
     let config = &view.snapshot.config;
     let on_trial = slot.is_on_trial();
     let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
+    attempts.note(|journal| journal.address(relay));
     let hedged = repeatable && !request.upgrade && !on_trial;
     if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.
@@ -304,8 +326,12 @@ async fn attempt<'s>(
         Answered::Final(answer) => answer,
         Answered::Switched { first_byte } => {
             exchange.begin_answering();
-            shard.record_switch(slot, first_byte.saturating_duration_since(sent));
-            exchange.tunnel().await;
+            let took = first_byte.saturating_duration_since(sent);
+            shard.record_switch(slot, took);
+            attempts.note(|journal| journal.answered(&slot.upstream, 101, first_byte));
+            attempts.answered(slot.upstream.clone(), took);
+            let (up, down) = exchange.tunnel().await;
+            attempts.tunnelled(up, down);
             return Ok(Ended {
                 status: 101,
                 next: Next::Close,
@@ -315,6 +341,7 @@ async fn attempt<'s>(
     };
     let took = answer.first_byte.saturating_duration_since(sent);
     attempts.answered(slot.upstream.clone(), took);
+    attempts.note(|journal| journal.answered(&slot.upstream, answer.status, answer.first_byte));
     shard.record(slot, &answer, took, view);
     let refused = Failure::Refused(answer.status);
     let failed_trial = on_trial && answer.is_fault();
@@ -338,6 +365,7 @@ async fn attempt<'s>(
         Err(Failure::Broken) if answer.relay.is_untouched() => return Err(Failure::BadAnswer),
         Err(failure) => {
             shard.blame(slot, &failure, attempts, view);
+            attempts.note(|journal| journal.failed(&slot.upstream, &failure));
             return Ok(Ended {
                 status: answer.status,
                 next: Next::Abort,
@@ -379,6 +407,7 @@ async fn connect(
         true => request.started,
         false => Instant::now(),
     };
+    attempts.note(|journal| journal.began(&slot.upstream, began, false));
     let kept = match attempts.wants_new_connection() {
         true => None,
         false => upstream.take_idle(began),
@@ -389,10 +418,14 @@ async fn connect(
             let connection = open(client, shard, upstream, &view.snapshot.config).await?;
             let opened = Instant::now();
             attempts.connected(opened - began);
+            attempts.note(|journal| journal.connected(&slot.upstream, opened));
             (connection, opened)
         }
     };
     attempts.sending(connection.reused);
+    if connection.reused {
+        attempts.note(|journal| journal.reused(&slot.upstream));
+    }
     slot.sent(sent);
     Ok((connection, sent))
 }

@@ -138,7 +138,13 @@ pub(super) async fn race<'s>(
         attempts,
         course,
     };
-    poll_fn(|context| race.poll(context, client)).await
+    let won = poll_fn(|context| race.poll(context, client)).await;
+    let upstream = &race.slot.upstream;
+    race.attempts.note(|journal| match &won {
+        Ok(_) => journal.overtook(upstream),
+        Err(failure) => journal.failed_with(upstream, failure),
+    });
+    won
 }
 
 impl<'s> Race<'_, 's> {
@@ -199,6 +205,8 @@ impl<'s> Race<'_, 's> {
                 Ok(connection) => {
                     let now = Instant::now();
                     slot.sent(now);
+                    self.attempts
+                        .note(|journal| journal.connected(&slot.upstream, now));
                     self.second = Second::Sent(slot, Leg::new(connection, relay, now));
                 }
                 Err(error) => return self.not_opened(slot, error),
@@ -238,6 +246,8 @@ impl<'s> Race<'_, 's> {
         if self.first.is_some() {
             let Course { shard, view, .. } = *self.course;
             shard.blame(&slot, &failure, self.attempts, view);
+            self.attempts
+                .note(|journal| journal.failed(&slot.upstream, &failure));
             return Poll::Pending;
         }
         *self.slot = slot;
@@ -247,6 +257,10 @@ impl<'s> Race<'_, 's> {
     /// Records that a copy came to nothing while another goes on.
     fn blame(&self, slot: &Slot<'_>, leg: &Leg, came: Result<Heard, Failure>) {
         let Course { shard, view, .. } = *self.course;
+        self.attempts.note(|journal| match &came {
+            Ok(heard) => journal.refused(&slot.upstream, heard.status),
+            Err(failure) => journal.failed(&slot.upstream, failure),
+        });
         match came {
             Ok(Heard { status, busy }) => {
                 shard.record_refusal(slot, status, busy, leg.sent.elapsed(), view);
@@ -289,11 +303,16 @@ impl<'s> Race<'_, 's> {
             return Second::Gone;
         };
         shard.record_hedge(&slot);
-        let relay = first.relay.copy(self.course.request.framing);
+        let mut relay = first.relay.copy(self.course.request.framing);
         let now = Instant::now();
+        self.attempts.note(|journal| {
+            journal.began(&slot.upstream, now, true);
+            journal.address(&mut relay);
+        });
         match slot.upstream.take_idle(now) {
             Some(connection) => {
                 slot.sent(now);
+                self.attempts.note(|journal| journal.reused(&slot.upstream));
                 Second::Sent(slot, Leg::new(connection, relay, now))
             }
             None => {

@@ -108,7 +108,7 @@ fn received(head: &RequestHead<'_>) -> Vec<u8> {
 /// Sends the answer.
 pub(super) async fn give(
     client: &mut Client,
-    request: Request,
+    mut request: Request,
     answer: Answer,
     shard: &Shard,
 ) -> Next {
@@ -125,6 +125,7 @@ pub(super) async fn give(
         next,
         flag: answer.flag,
     };
-    shard.finished(request, &shard.view(), &Attempts::new(0), &ended, 0);
+    let mut unattempted = Attempts::new(0, request.journal.take());
+    shard.finished(&request, &shard.view(), &mut unattempted, &ended, 0);
     next
 }

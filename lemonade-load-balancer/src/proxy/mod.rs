@@ -16,6 +16,7 @@ mod forward;
 pub(crate) mod headers;
 mod hedge;
 mod hops;
+mod journal;
 mod pace;
 mod queue;
 mod record;
@@ -26,6 +27,7 @@ mod sampling;
 mod scarcity;
 mod shard;
 mod sticky;
+mod tracing;
 mod upstream;
 
 pub(crate) use admission::Admission;

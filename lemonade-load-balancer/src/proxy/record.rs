@@ -3,7 +3,7 @@
 //! Success costs plain stores into the shard's own memory. What concerns others (no connection, failures in a row, how a trial
 //! ended) is told to the control task, which never makes a request wait.
 
-use super::access_log::{self, Finish};
+use super::access_log::Finish;
 use super::claim::Slot;
 use super::exchange::{self, Answer};
 use super::forward::{Ended, Failure, Request};
@@ -17,7 +17,7 @@ use crate::snapshot::Panic;
 use crate::stats::{Outcome, ShardStats};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The status of whoever asks too often; some backends say it when they have too much to do.
 const TOO_MANY: u16 = 429;
@@ -232,35 +232,32 @@ impl Shard {
     /// Records the end of a request.
     pub(super) fn finished(
         &self,
-        request: Request,
+        request: &Request,
         view: &View,
-        attempts: &Attempts,
+        attempts: &mut Attempts,
         ended: &Ended,
         bytes_in: u64,
     ) {
-        let total = request.started.elapsed();
+        let now = Instant::now();
+        let total = now.saturating_duration_since(request.started);
         self.stats.record(ended.status, total);
-        let Some(entry) = request.log else { return };
-        let tried = attempts.tried.iter();
-        let names = tried.map(|upstream| view.snapshot.name_of(&upstream.backend));
-        let names: Vec<String> = names.collect();
-        let place = attempts
-            .tried
-            .place_of_answer(attempts.answered_by.as_ref());
-        let finish = Finish {
-            id: &request.id,
-            ended,
-            strategy: view.snapshot.picks_by.as_str(),
-            backends: names.iter().map(String::as_str).collect(),
-            backend: place.and_then(|place| names.get(place)).map(String::as_str),
-            attempts,
-            total,
-            bytes_in,
+        let Some(mut journal) = attempts.journal.take() else {
+            return;
         };
-        let format = view.snapshot.config.access_log.format;
-        self.shared
-            .access_log
-            .write(access_log::write(format, &entry, &finish));
+        let finish = Finish {
+            ended: now,
+            total,
+            id: &request.id,
+            status: ended.status,
+            flag: ended.flag,
+            attempts,
+            bytes_in: bytes_in + attempts.tunnelled_in,
+        };
+        if journal.logged {
+            self.log(&mut journal, &finish, view);
+        }
+        self.trace(&mut journal, request, view, &finish);
+        self.journals.give_back(journal);
     }
 
     /// Records a request that no backend had room for.

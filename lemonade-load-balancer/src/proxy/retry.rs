@@ -5,6 +5,7 @@
 
 use super::claim::{Asking, Claim, Tried};
 use super::forward::{Course, Failure};
+use super::journal::Journal;
 use super::relay::Relay;
 use super::shard::{Shard, View};
 use super::upstream::{ConnectError, Upstream};
@@ -31,10 +32,14 @@ pub(super) struct Attempts {
     pub(super) first_byte: Duration,
     /// Body bytes of the answer.
     pub(super) bytes_out: u64,
+    /// Bytes that a tunnel took from the client.
+    pub(super) tunnelled_in: u64,
+    /// Where they are noted, if somebody may read about them.
+    pub(super) journal: Option<Box<Journal>>,
 }
 
 impl Attempts {
-    pub(super) fn new(retries: u32) -> Self {
+    pub(super) fn new(retries: u32, journal: Option<Box<Journal>>) -> Self {
         Attempts {
             retries_left: retries.min(MAX_RETRIES),
             tried: Tried::default(),
@@ -47,11 +52,29 @@ impl Attempts {
             connect: Duration::ZERO,
             first_byte: Duration::ZERO,
             bytes_out: 0,
+            tunnelled_in: 0,
+            journal,
+        }
+    }
+
+    /// Makes a note, if anybody wants one.
+    pub(super) fn note(&self, note: impl FnOnce(&Journal)) {
+        if let Some(journal) = &self.journal {
+            note(journal);
         }
     }
 
     /// A place for the next attempt.
     pub(super) fn claim<'s>(&mut self, shard: &'s Shard, view: &View, asking: Asking) -> Claim<'s> {
+        let Some(journal) = self.journal.take() else {
+            return self.look_for_place(shard, view, asking);
+        };
+        let claim = journal.picking(|| self.look_for_place(shard, view, asking));
+        self.journal = Some(journal);
+        claim
+    }
+
+    fn look_for_place<'s>(&mut self, shard: &'s Shard, view: &View, asking: Asking) -> Claim<'s> {
         if self.again
             && let claim @ Claim::Slot(_) = self.tried.claim_same(shard)
         {
@@ -105,8 +128,19 @@ impl Attempts {
         self.first_byte = took;
     }
 
+    /// Who answered, or was tried last.
+    pub(super) fn served_by(&self) -> Option<&Rc<Upstream>> {
+        let place = self.tried.place_of_answer(self.answered_by.as_ref())?;
+        self.tried.iter().nth(place)
+    }
+
     pub(super) fn delivered(&mut self, bytes: u64) {
         self.bytes_out = bytes;
+    }
+
+    pub(super) fn tunnelled(&mut self, up: u64, down: u64) {
+        self.tunnelled_in = up;
+        self.bytes_out = down;
     }
 
     /// Whether another attempt may heal `failure`; if so, it is paid for. A stale connection costs no retry: the same backend

@@ -3,17 +3,19 @@
 //! Shards share nothing on a request's way but the published snapshot, the backends' load and the rotation's cursor, all
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
-use super::access_log::Entry;
+use super::access_log::Log;
 use super::admission::{Admission, Place};
 use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
 use super::headers::{RequestId, RequestIds};
+use super::journal::{Journal, Journals};
 use super::queue::Queue;
 use super::reply::Reason;
 use super::sampling::Sampling;
 use super::scarcity::Complaint;
+use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::backend::{Backend, State};
 use crate::config::{Limits, Retries, Timeouts, WhenFull};
@@ -69,7 +71,6 @@ pub(crate) struct Shared {
     /// Where picks are handed in that somebody may want to see.
     pub(crate) drafts: control::Drafts,
     /// Where traces of sampled requests are handed in.
-    #[expect(dead_code, reason = "filled by the commits that trace requests")]
     pub(crate) traces: Traces,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
@@ -133,10 +134,12 @@ pub(super) struct Shard {
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
-    rng: RefCell<fastrand::Rng>,
+    pub(super) rng: RefCell<fastrand::Rng>,
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
+    pub(super) journals: Journals,
+    pub(super) log: RefCell<Log>,
     draining: Cell<bool>,
     /// Requests that wait for a descriptor.
     pub(super) short: Cell<u32>,
@@ -428,6 +431,8 @@ impl Shard {
             sampling: Sampling::default(),
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
+            journals: Journals::default(),
+            log: RefCell::new(Log::new()),
             draining: Cell::new(false),
             short: Cell::new(0),
             open: Cell::new(0),
@@ -628,15 +633,25 @@ impl Shard {
         self.ids.borrow_mut().of(head)
     }
 
-    /// What to remember of a request, if it is to be logged.
-    pub(super) fn log_entry(
+    /// A journal for a request, if it is to be logged or traced.
+    pub(super) fn journal(
         &self,
         head: &RequestHead<'_>,
         client: SocketAddr,
-    ) -> Option<Box<Entry>> {
+        started: Instant,
+        part: Option<Part>,
+        outbound: &[u8],
+    ) -> Option<Box<Journal>> {
         let sample = self.view.borrow().snapshot.config.access_log.sample;
         let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
-        wanted.then(|| Box::new(Entry::new(head, client)))
+        let traced = part.filter(Part::is_sampled);
+        if !wanted && traced.is_none() {
+            return None;
+        }
+        let mut journal = self.journals.begin(head, client, started, part);
+        journal.logged = wanted;
+        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
+        Some(journal)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::balancer::{GET, balancer_with, ok};
 use lemonade_load_balancer::config::Hedge;
 use lemonade_test::{Connection, Gate, Origin, until};
+use serde_json::Value;
 use std::time::Duration;
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody";
@@ -73,10 +74,15 @@ async fn first_copy_is_heard_if_it_answers_first() {
     until("the second was hung up on", || balancer.in_flight(1) == 0).await;
     let written = || std::fs::read_to_string(&log).unwrap_or_default();
     until("a line is written", || written().ends_with('\n')).await;
-    let line: serde_json::Value = serde_json::from_str(written().lines().next().unwrap()).unwrap();
+    let line: Value = serde_json::from_str(written().lines().next().unwrap()).unwrap();
     let names = [first.address(), second.address()].map(|address| address.to_string());
     assert_eq!(line["backend"], names[0], "who answered");
-    assert_eq!(line["attempts"], serde_json::json!(names), "who was asked");
+    let asked = |place: usize| line["attempts"][place]["backend"].clone();
+    assert_eq!([asked(0), asked(1)], names, "who was asked");
+    let (won, lost) = (&line["attempts"][0], &line["attempts"][1]);
+    assert_eq!((&won["status"], &won["hedge"]), (&200.into(), &Value::Null));
+    assert_eq!(lost["error"], "overtaken");
+    assert_eq!(lost["hedge"], true);
     gates[1].open();
     for _ in 0..4 {
         assert_eq!(client.get("/").await.text(), "paused");

@@ -1,0 +1,272 @@
+//! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
+
+use super::text::{escaped, quoted, seconds, whole};
+use crate::backend::Backend;
+use crate::http1::Version;
+use crate::proxy::journal::{Asked, Attempt};
+use crate::snapshot::Snapshot;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// What there is to tell of a request. Of what is not known there is nothing in the line.
+pub(super) struct Line<'l> {
+    /// When the request ended (RFC 3339).
+    pub(super) time: &'l [u8],
+    /// `None` where no request could be read.
+    pub(super) request_id: Option<&'l [u8]>,
+    pub(super) asked: &'l Asked,
+    pub(super) truncate_client: bool,
+    pub(super) status: u16,
+    pub(super) flag: Option<&'static str>,
+    pub(super) strategy: Option<&'static str>,
+    /// Who answered, or was tried last.
+    pub(super) backend: Option<&'l Backend>,
+    pub(super) attempts: &'l [Attempt],
+    /// Knows the backends' names.
+    pub(super) snapshot: &'l Snapshot,
+    pub(super) queue: Duration,
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) total: Duration,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Line<'_> {
+    /// Writes the line as a JSON object, with its line feed.
+    pub(super) fn json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(self.time);
+        out.push(b'"');
+        let asked = self.asked;
+        text(
+            b",\"request_id\":",
+            self.request_id.unwrap_or_default(),
+            out,
+        );
+        let trace_id = asked.trace_id.as_ref();
+        text(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
+        out.extend_from_slice(b",\"client\":\"");
+        self.client(out);
+        out.push(b'"');
+        text(b",\"method\":", asked.method(), out);
+        text(b",\"host\":", asked.host(), out);
+        text(b",\"path\":", asked.path(), out);
+        text(b",\"protocol\":", self.protocol(), out);
+        number(b",\"status\":", u64::from(self.status), out);
+        word(b",\"flag\":", self.flag, out);
+        word(b",\"strategy\":", self.strategy, out);
+        if let Some(backend) = self.backend {
+            out.extend_from_slice(b",\"backend\":");
+            self.name(backend, out);
+        }
+        out.extend_from_slice(b",\"attempts\":[");
+        for (place, attempt) in self.attempts.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            self.attempt(attempt, out);
+        }
+        out.push(b']');
+        time(b",\"queue_seconds\":", self.queue, out);
+        time(b",\"connect_seconds\":", self.connect, out);
+        time(b",\"first_byte_seconds\":", self.first_byte, out);
+        time(b",\"total_seconds\":", self.total, out);
+        number(b",\"bytes_in\":", self.bytes_in, out);
+        number(b",\"bytes_out\":", self.bytes_out, out);
+        text(b",\"user_agent\":", asked.user_agent(), out);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn attempt(&self, attempt: &Attempt, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"backend\":");
+        self.name(&attempt.upstream.backend, out);
+        if let Some(status) = attempt.status {
+            number(b",\"status\":", u64::from(status), out);
+        }
+        word(b",\"error\":", attempt.error, out);
+        time(b",\"began_seconds\":", attempt.began, out);
+        let sent = attempt.connected.unwrap_or(attempt.began);
+        if attempt.connected.is_some() {
+            let took = sent.saturating_sub(attempt.began);
+            time(b",\"connect_seconds\":", took, out);
+        }
+        if let Some(came) = attempt.first_byte {
+            time(b",\"first_byte_seconds\":", came.saturating_sub(sent), out);
+        }
+        if let Some(ended) = attempt.ended {
+            let took = ended.saturating_sub(attempt.began);
+            time(b",\"total_seconds\":", took, out);
+        }
+        if attempt.reused {
+            out.extend_from_slice(b",\"reused\":true");
+        }
+        if attempt.hedge {
+            out.extend_from_slice(b",\"hedge\":true");
+        }
+        out.push(b'}');
+    }
+
+    /// Writes a backend's name as a JSON string; its address if no source names it any more.
+    fn name(&self, backend: &Backend, out: &mut Vec<u8>) {
+        match self.snapshot.member(&backend.id) {
+            Some(member) => quoted(member.config.name.as_bytes(), out),
+            // Writing to a `Vec` cannot fail, here and below.
+            None => drop(write!(out, "\"{}\"", backend.id)),
+        }
+    }
+
+    fn protocol(&self) -> &'static [u8] {
+        match (self.asked.method(), self.asked.version) {
+            // Nothing was read.
+            (b"", _) => b"",
+            (_, Version::Http10) => b"HTTP/1.0",
+            (_, Version::Http11) => b"HTTP/1.1",
+        }
+    }
+
+    fn client(&self, out: &mut Vec<u8>) {
+        let client = self.asked.client;
+        match self.truncate_client {
+            true => drop(write!(out, "{}", truncated(client.ip()))),
+            false => address(client, out),
+        }
+    }
+
+    /// Writes the line for people, with its line feed.
+    pub(super) fn text(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.time);
+        out.push(b' ');
+        self.client(out);
+        out.extend_from_slice(b" \"");
+        escaped(self.asked.method(), out);
+        out.push(b' ');
+        escaped(self.asked.host(), out);
+        escaped(self.asked.path(), out);
+        out.push(b' ');
+        out.extend_from_slice(self.protocol());
+        out.extend_from_slice(b"\" ");
+        whole(u64::from(self.status), out);
+        out.push(b' ');
+        match self.backend {
+            Some(backend) => self.name(backend, out),
+            None => out.push(b'-'),
+        }
+        out.push(b' ');
+        seconds(self.total, out);
+        out.extend_from_slice(b"s ");
+        whole(self.bytes_out, out);
+        out.push(b' ');
+        escaped(self.request_id.unwrap_or(b"-"), out);
+        self.details(out);
+        out.push(b'\n');
+    }
+
+    /// What is out of the ordinary, as `name=value`, and what is long.
+    fn details(&self, out: &mut Vec<u8>) {
+        if let Some(flag) = self.flag {
+            out.push(b' ');
+            out.extend_from_slice(flag.as_bytes());
+        }
+        if self.attempts.len() > 1 {
+            number(b" attempts=", self.attempts.len() as u64, out);
+        }
+        for (name, took) in [
+            (b" queue=".as_slice(), self.queue),
+            (b" connect=", self.connect),
+            (b" first_byte=", self.first_byte),
+        ] {
+            if !took.is_zero() {
+                time(name, took, out);
+                out.push(b's');
+            }
+        }
+        if self.bytes_in > 0 {
+            number(b" bytes_in=", self.bytes_in, out);
+        }
+        word(b" strategy=", self.strategy, out);
+        if let Some(id) = &self.asked.trace_id {
+            out.extend_from_slice(b" trace_id=");
+            out.extend_from_slice(id);
+        }
+        text(b" user_agent=", self.asked.user_agent(), out);
+    }
+}
+
+fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        out.extend_from_slice(name);
+        quoted(value, out);
+    }
+}
+
+/// One of our own words, which need no escaping.
+fn word(name: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
+    if let Some(word) = word {
+        out.extend_from_slice(name);
+        out.push(b'"');
+        out.extend_from_slice(word.as_bytes());
+        out.push(b'"');
+    }
+}
+
+fn number(name: &[u8], value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    whole(value, out);
+}
+
+fn time(name: &[u8], value: Duration, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    seconds(value, out);
+}
+
+/// An address with its port. The standard library's way is slow: padding is thought of.
+fn address(address: SocketAddr, out: &mut Vec<u8>) {
+    let SocketAddr::V4(v4) = address else {
+        return drop(write!(out, "{address}"));
+    };
+    for (place, octet) in v4.ip().octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        whole(u64::from(octet), out);
+    }
+    out.push(b':');
+    whole(u64::from(v4.port()), out);
+}
+
+/// The network that a client is in, of the size that is usual where no person is to be recognised: /24, /48 of IPv6.
+fn truncated(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & (!0 << 8)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 80)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for client in ["192.0.2.7:80", "0.0.0.0:0", "[2001:db8::1]:65535"] {
+            let client: SocketAddr = client.parse().unwrap();
+            let mut out = Vec::new();
+            address(client, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), client.to_string());
+        }
+    }
+
+    #[test]
+    fn truncated_client_is_a_network() {
+        for (client, network) in [
+            ("192.0.2.77", "192.0.2.0"),
+            ("::ffff:192.0.2.77", "192.0.2.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ] {
+            let client: IpAddr = client.parse().unwrap();
+            assert_eq!(truncated(client).to_string(), network);
+        }
+    }
+}

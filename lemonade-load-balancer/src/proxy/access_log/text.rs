@@ -1,0 +1,111 @@
+//! Texts and numbers as a line of the log holds them, written straight into its bytes.
+
+use std::time::Duration;
+
+/// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
+/// escaped: a terminal that shows the log must not obey a client.
+pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    escaped(text, out);
+    out.push(b'"');
+}
+
+/// The same without the quotes around it.
+pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
+    // Nearly every text; looked at as a whole, which the compiler turns into vector instructions.
+    if text.iter().fold(true, |all, byte| all & is_plain(*byte)) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            character_escaped(character, out);
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
+}
+
+fn character_escaped(character: char, out: &mut Vec<u8>) {
+    match character {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        control if control.is_control() => {
+            // No control character is beyond U+009F.
+            let code = control as usize;
+            let digits = [HEX[code >> 4 & 15], HEX[code & 15]];
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&digits);
+        }
+        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes a time in seconds, to the microsecond.
+pub(super) fn seconds(time: Duration, out: &mut Vec<u8>) {
+    whole(time.as_secs(), out);
+    let mut digits = *b".000000";
+    let mut left = time.subsec_micros();
+    for digit in digits[1..].iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+pub(super) fn whole(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn controls_are_escaped_and_other_text_is_not() {
+        let text = "a\"b\\c\n\u{1b}[2J\u{7f}\u{9b}é€";
+        let expected = r#""a\"b\\c\u000a\u001b[2J\u007f\u009bé€""#;
+        assert_eq!(written(|out| quoted(text.as_bytes(), out)), expected);
+        assert_eq!(
+            written(|out| quoted(b"a\xff\xfeb", out)),
+            "\"a\u{FFFD}\u{FFFD}b\""
+        );
+    }
+
+    #[test]
+    fn seconds_have_six_decimals() {
+        let written = |nanos| written(|out| seconds(Duration::from_nanos(nanos), out));
+        assert_eq!(written(0), "0.000000");
+        assert_eq!(written(1_234_567), "0.001234");
+        assert_eq!(written(3_600_000_001_000), "3600.000001");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_parses_back_to_the_same(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let written = written(|out| quoted(&text, out));
+            let read: String = serde_json::from_str(&written).unwrap();
+            prop_assert_eq!(read, String::from_utf8_lossy(&text));
+            prop_assert!(!written.chars().any(char::is_control));
+        }
+
+        #[test]
+        fn texts_of_all_characters_parse_back_to_the_same(text in any::<String>()) {
+            let written = written(|out| quoted(text.as_bytes(), out));
+            prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+        }
+    }
+}
