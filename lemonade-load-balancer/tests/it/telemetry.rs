@@ -1,16 +1,18 @@
-//! Metrics that are pushed, as their servers see them; and that nobody notices when those are away.
+//! Metrics and traces that are pushed, as their servers see them; and that nobody notices when those are away.
 
-use crate::balancer::{Balancer, balancer_of_file, balancer_with};
+use crate::balancer::{Balancer, Nobody, balancer_at, balancer_of_file, balancer_with};
 use crate::reload::{folder, write};
 use lemonade_load_balancer::config::{
-    Config, Flavour, OtlpConfig, OtlpUrl, StatsdAddress, StatsdConfig,
+    Config, Flavour, OtlpConfig, OtlpUrl, StatsdAddress, StatsdConfig, TracingConfig,
 };
 use lemonade_test::{Connection, Message as Received, Origin, PATIENCE, until};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     HistogramDataPoint, NumberDataPoint, metric::Data, number_data_point,
 };
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -556,4 +558,197 @@ async fn statsd_server_that_is_away_costs_a_count() {
     let away = pushed(&balancer, "statsd", "away").await;
     until_pushed(&balancer, "statsd", "away", away + 2.0).await;
     assert_eq!(balancer.get("/").await.text(), "a");
+}
+
+/// Every request that has no caller who decides is traced.
+fn traced(config: &mut Config, server: SocketAddr) {
+    let otlp = otlp(server);
+    config.tracing = Some(TracingConfig { otlp, sample: 1.0 });
+}
+
+/// All spans that have come, once one has this name, and this status.
+async fn spans(server: &Origin, status: u16) -> Vec<Span> {
+    let come = || -> Vec<Span> {
+        let pushed = server.requests();
+        let requests = pushed.iter().map(|pushed| {
+            assert_eq!(pushed.start, "POST /v1/traces HTTP/1.1");
+            ExportTraceServiceRequest::decode(&*pushed.body).unwrap()
+        });
+        let resources = requests.flat_map(|request| request.resource_spans);
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans).collect()
+    };
+    until(format!("a request with status {status} is told of"), || {
+        come().iter().any(|span| {
+            span.kind == SERVER && said(span, "http.response.status_code") == status.to_string()
+        })
+    })
+    .await;
+    come()
+}
+
+const INTERNAL: i32 = 1;
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+const ERROR: i32 = 2;
+
+/// An attribute; empty if the span has none of this name.
+fn said(span: &Span, name: &str) -> String {
+    let pair = span.attributes.iter().find(|pair| pair.key == name);
+    match pair.map(|pair| pair.value.clone().unwrap().value.unwrap()) {
+        None => String::new(),
+        Some(any_value::Value::StringValue(text)) => text,
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        Some(other) => format!("{other:?}"),
+    }
+}
+
+fn status(span: &Span) -> i32 {
+    span.status.as_ref().map_or(0, |status| status.code)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+#[tokio::test]
+async fn request_is_told_of_in_spans() {
+    let (origin, server) = (Origin::named("a").await, collector().await);
+    let balancer = balancer_with(&[&origin], |config| {
+        config.backends[0].name = "w".to_owned();
+        traced(config, server.address());
+    });
+    let request = format!(
+        "GET /work?password=hunter2 HTTP/1.1\r\nHost: shop:80\r\nUser-Agent: it\r\nAuthorization: Basic aHVudGVyMg==\r\n\
+         Cookie: hunter2\r\ntraceparent: 00-{TRACE}-{CALLER}-01\r\ntracestate: a=b\r\n\r\n"
+    );
+    assert_eq!(balancer.ask(request).await.status(), 200);
+    let spans = spans(&server, 200).await;
+    for pushed in server.requests() {
+        let body = String::from_utf8_lossy(&pushed.body).into_owned();
+        assert!(!body.contains("hunter2") && !body.contains("aHVudGVyMg"));
+    }
+    let named = |name: &str, kind: i32| {
+        let mut found = spans.iter();
+        let found = found.find(|span| span.name == name && span.kind == kind);
+        found.unwrap_or_else(|| panic!("no {name} in {spans:#?}"))
+    };
+    let (whole, pick) = (named("GET", SERVER), named("pick", INTERNAL));
+    let (attempt, connect) = (named("GET", CLIENT), named("connect", CLIENT));
+    assert_eq!(hex(&whole.parent_span_id), CALLER);
+    assert_eq!(
+        (&pick.parent_span_id, &attempt.parent_span_id),
+        (&whole.span_id, &whole.span_id)
+    );
+    assert_eq!(connect.parent_span_id, attempt.span_id);
+    for span in &spans {
+        assert_eq!(
+            (hex(&span.trace_id).as_str(), span.trace_state.as_str()),
+            (TRACE, "a=b")
+        );
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+        assert!(whole.start_time_unix_nano <= span.start_time_unix_nano);
+        assert!(span.end_time_unix_nano <= whole.end_time_unix_nano);
+        assert_eq!(status(span), 0);
+    }
+    for (name, value) in [
+        ("url.path", "/work"),
+        ("server.address", "shop"),
+        ("client.address", "127.0.0.1"),
+        ("user_agent.original", "it"),
+        ("network.protocol.version", "1.1"),
+        ("lemonade.strategy", "round_robin"),
+    ] {
+        assert_eq!(said(whole, name), value, "{name}");
+    }
+    assert_eq!(said(attempt, "lemonade.backend"), "w");
+    assert_eq!(
+        said(attempt, "server.port"),
+        origin.address().port().to_string()
+    );
+    let told = format!("00-{TRACE}-{}-01", hex(&attempt.span_id));
+    assert_eq!(
+        origin.requests()[0].field("traceparent"),
+        Some(told.as_str())
+    );
+}
+
+#[tokio::test]
+async fn failed_attempts_are_told_of_too() {
+    let (nobody, server) = (Nobody::new(), collector().await);
+    let origin = Origin::named("a").await;
+    let balancer = balancer_at(&[nobody.address(), origin.address()], |config| {
+        traced(config, server.address());
+    });
+    // One of the first two meets nobody first.
+    for _ in 0..2 {
+        assert_eq!(balancer.get("/").await.status(), 200);
+    }
+    let mut attempts = Vec::new();
+    until("the failed one is told of", || {
+        let pushed = server.requests();
+        let requests = pushed
+            .iter()
+            .map(|pushed| ExportTraceServiceRequest::decode(&*pushed.body).unwrap());
+        let resources = requests.flat_map(|request| request.resource_spans);
+        let all = resources.flat_map(|resource| resource.scope_spans[0].spans.clone());
+        attempts = all
+            .filter(|span| span.name == "GET" && span.kind == CLIENT)
+            .collect();
+        attempts.len() == 3
+    })
+    .await;
+    let failed: Vec<&Span> = attempts
+        .iter()
+        .filter(|span| status(span) == ERROR)
+        .collect();
+    let [failed] = failed[..] else {
+        panic!("{attempts:#?}");
+    };
+    assert_eq!(
+        said(failed, "server.port"),
+        nobody.address().port().to_string()
+    );
+    assert!(!said(failed, "error.type").is_empty());
+    let again = attempts
+        .iter()
+        .find(|span| said(span, "http.request.resend_count") == "1");
+    let again = again.unwrap_or_else(|| panic!("{attempts:#?}"));
+    assert_eq!(again.trace_id, failed.trace_id);
+    assert_eq!(
+        said(again, "server.port"),
+        origin.address().port().to_string()
+    );
+}
+
+#[tokio::test]
+async fn caller_that_does_not_want_a_trace_gets_none() {
+    let (origin, server) = (Origin::named("a").await, collector().await);
+    let balancer = balancer_with(&[&origin], |config| traced(config, server.address()));
+    let unwanted =
+        format!("GET / HTTP/1.1\r\nHost: t\r\ntraceparent: 00-{TRACE}-{CALLER}-00\r\n\r\n");
+    balancer.ask(unwanted).await;
+    balancer.get("/").await;
+    let spans = spans(&server, 200).await;
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE));
+}
+
+#[tokio::test]
+async fn traces_to_nowhere_are_missed_by_nobody() {
+    let origin = Origin::named("a").await;
+    let mute = Origin::start(async |mut connection: Connection| connection.gone().await).await;
+    let balancer = balancer_with(&[&origin], |config| traced(config, mute.address()));
+    let mut client = balancer.client().await;
+    // More than may wait.
+    for _ in 0..6000 {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    let begun = Instant::now();
+    while dropped(&balancer, "traces").await == 0.0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing was dropped");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
