@@ -7,6 +7,7 @@ use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
 use crate::proxy::headers::{Forwarding, Own, Recipient, RequestId, RequestIds};
 use crate::proxy::headers::{write_request, write_response};
+use crate::traces::context::TraceParent;
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 64 << 10,
@@ -113,4 +114,9 @@ pub fn head_length(bytes: &[u8], step: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// A `traceparent` as it is read, written again; `None` if it is malformed.
+pub fn traceparent(value: &[u8]) -> Option<[u8; 55]> {
+    TraceParent::parse(value).map(|parent| parent.write())
 }

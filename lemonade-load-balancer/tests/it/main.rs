@@ -32,6 +32,7 @@ mod outlier;
 mod overload;
 mod reload;
 mod retries;
+mod telemetry;
 mod timeouts;
 mod tracing;
 mod upgrade;
