@@ -93,3 +93,9 @@ pub const PROCESS_DESCRIPTORS: &str = "process_open_fds";
 pub const PROCESS_DESCRIPTORS_LIMIT: &str = "process_max_fds";
 /// When it was started, since the Unix epoch.
 pub const PROCESS_STARTED: &str = "process_start_time_seconds";
+/// Pushes of traces, metrics and StatsD, by signal and result: `ok`, `partial`, `away` (to be tried again) or `refused`.
+pub const TELEMETRY_EXPORTS: &str = "lemonade_telemetry_exports_total";
+/// What reached no server, by signal: traces, readings of metrics, StatsD datagrams.
+pub const TELEMETRY_DROPPED: &str = "lemonade_telemetry_dropped_total";
+/// Spans, or data points, that a server left out of what it took, by signal.
+pub const TELEMETRY_REJECTED: &str = "lemonade_telemetry_rejected_total";

@@ -15,4 +15,6 @@ mod refusals;
 mod runs;
 mod simulate;
 mod takeover;
+mod terminal;
+mod top;
 mod traffic;
