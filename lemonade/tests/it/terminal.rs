@@ -117,7 +117,7 @@ impl Terminal {
 
     /// Waits for the program's end, and until the terminal is as it was before it.
     #[track_caller]
-    pub(crate) fn is_given_back(mut self) -> ExitStatus {
+    pub(crate) fn given_back(mut self) -> ExitStatus {
         let begun = Instant::now();
         let status = loop {
             match self.child.try_wait().unwrap() {
