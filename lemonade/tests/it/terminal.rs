@@ -1,6 +1,6 @@
 //! A terminal to run a program in, with eyes to read its screen.
 
-use crate::process::{program, root};
+use crate::process::root;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pts, Pty, open};
 use rustix::termios::{Termios, tcgetattr};
@@ -111,7 +111,10 @@ impl Terminal {
 
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = program("/bin/kill", &["-s", name, &id]).status().unwrap();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
