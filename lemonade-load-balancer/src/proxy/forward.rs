@@ -402,7 +402,8 @@ async fn connect(
     let upstream = &*slot.upstream;
     ShardStats::count(&upstream.stats().begun);
     client.deadline.tag(slot.tag());
-    let began = match attempts.is_first() {
+    // Saves reading the clock; a wait in the queue is not the backend's.
+    let began = match attempts.is_first() && attempts.queued.is_zero() {
         true => request.started,
         false => Instant::now(),
     };
