@@ -18,7 +18,6 @@ use crate::strategy::Cursor;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -275,14 +274,14 @@ impl Task {
         if plan.is_empty() && config == *self.own.publisher.load().config {
             return Ok(plan);
         }
-        let path = config.access_log.file.clone();
+        let destination = config.access_log.destination();
         let config = Arc::new(config);
         self.publish_holding(&config, holding, Some(&sockets));
         if let Some(listeners) = &mut self.own.listeners {
             listeners.commit(sockets);
         }
         if let Some(target) = log {
-            self.own.log.turn_to(path.as_deref(), target);
+            self.own.log.turn_to(destination, target);
         }
         let generation = self.own.publisher.load().generation;
         tracing::info!(changes = %plan, generation, "configuration reloaded");
@@ -302,13 +301,11 @@ impl Task {
             Some(listeners) => listeners.prepare(config)?,
             None => Prepared::default(),
         };
-        let path = config.access_log.file.as_deref();
-        let log = self.own.log.prepare(path).map_err(|cause| {
-            let path = path.unwrap_or(Path::new("standard output"));
-            Refused::AccessLog {
-                path: path.display().to_string(),
-                cause,
-            }
+        let destination = config.access_log.destination();
+        let prepared = self.own.log.prepare(&destination);
+        let log = prepared.map_err(|cause| Refused::AccessLog {
+            path: destination.to_string(),
+            cause,
         })?;
         Ok((sockets, log))
     }
@@ -649,6 +646,7 @@ mod tests {
     use crate::backend::Verdict;
     use crate::config::{AdminConfig, Discovery, DnsConfig, DnsKind, Tier};
     use crate::listen::{self, Feed, Inherited};
+    use crate::log_file::Destination;
     use crate::snapshot::Published;
     use crate::strategy;
 
@@ -693,7 +691,7 @@ mod tests {
             kept: Overlay::default(),
             handover: None,
             listeners,
-            log: LogFile::open(None).unwrap().0,
+            log: LogFile::open(Destination::StandardOutput).unwrap().0,
             stats: Arc::default(),
             epoch: std::time::Instant::now(),
         });
@@ -1105,7 +1103,7 @@ mod tests {
             kept: Overlay::default(),
             handover: Some(serde_json::from_str(&written).unwrap()),
             listeners,
-            log: LogFile::open(None).unwrap().0,
+            log: LogFile::open(Destination::StandardOutput).unwrap().0,
             stats: Arc::default(),
             epoch: std::time::Instant::now(),
         });

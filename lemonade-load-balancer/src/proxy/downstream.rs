@@ -274,7 +274,7 @@ fn read_request(
         started,
         key,
         shown,
-        journal: shard.journal(&head, client.peer, started),
+        journal: shard.journal(&head, client.peer, started, &view),
     };
     client.buffer.consume(length);
     Ok((request, last))
@@ -297,7 +297,7 @@ async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
         ..Style::UNREAD
     };
     reply::write(reason, style, &mut out);
-    shard.refused(reason, client.peer);
+    shard.refused(reason, client.peer, client.buffer.filled());
     client.deadline.set(LINGER);
     match write_all(client, &out).await {
         Ok(()) => Next::Linger,

@@ -3,6 +3,7 @@
 //! A head is copied in runs: fields that pass lie next to each other in the input, so most heads are one or two `memcpy`s
 //! between the start line and our own fields, which were written once per connection.
 
+use super::server_timing::Spent;
 use crate::affinity::Peer;
 use crate::config::Headers;
 use crate::http1::Version;
@@ -290,6 +291,8 @@ pub(crate) struct Recipient<'r> {
     pub(crate) id: &'r RequestId,
     /// A cookie of ours for it: what follows `Set-Cookie: `.
     pub(crate) cookie: Option<&'r [u8]>,
+    /// What it is told that the time was spent on.
+    pub(crate) spent: Option<Spent>,
 }
 
 /// Writes an answer's head as the client gets it.
@@ -332,6 +335,9 @@ pub(crate) fn write_response(
     }
     if let Some(cookie) = recipient.cookie {
         line(out, b"Set-Cookie: ", cookie);
+    }
+    if let Some(spent) = &recipient.spent {
+        spent.write(out);
     }
     if offers_upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -466,6 +472,7 @@ mod tests {
                 keep_alive,
                 id: &id,
                 cookie: None,
+                spent: None,
             },
             &mut out,
         );

@@ -7,7 +7,7 @@
 use super::forward::Failure;
 use super::upstream::Upstream;
 use crate::http1::Version;
-use crate::http1::fields::Known;
+use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +27,8 @@ const KEPT_TEXT: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Journal {
     asked: Asked,
+    /// It is in the access log's sample.
+    pub(super) sampled: bool,
     /// When the request began: its attempts' times count from here.
     started: Instant,
     /// In the order in which they began. They are noted where others only look at them; never borrowed across a call.
@@ -37,7 +39,8 @@ pub(super) struct Journal {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
-    pub(super) version: Version,
+    /// `None` where it could not be read.
+    pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`.
     pub(super) trace_id: Option<[u8; 32]>,
     /// Method, host, path and user agent, one behind the other.
@@ -50,7 +53,7 @@ impl Asked {
     fn nothing() -> Self {
         Asked {
             client: (Ipv4Addr::UNSPECIFIED, 0).into(),
-            version: Version::Http11,
+            version: None,
             trace_id: None,
             text: Vec::new(),
             ends: [0; 4],
@@ -59,11 +62,34 @@ impl Asked {
 
     fn read(&mut self, head: &RequestHead<'_>, client: SocketAddr) {
         self.client = client;
-        self.version = head.version;
+        self.version = Some(head.version);
         self.trace_id = head.field(Known::Traceparent).and_then(trace_id);
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
         self.write([head.method, host, path(head.target), user_agent]);
+    }
+
+    /// What can be told of a request that was refused: as much of its first line as is in order.
+    fn read_unread(&mut self, bytes: &[u8], client: SocketAddr) {
+        let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        let mut words = bytes[..end].split(|byte| *byte == b' ');
+        let is_method = |word: &&[u8]| word.len() <= MAX_METHOD && is_token(word);
+        // A word that ends with what came may go on.
+        let method = words
+            .next()
+            .filter(|word| word.len() < end)
+            .filter(is_method);
+        // Of a whole URI the beginning may hold a password.
+        let is_path = |word: &&[u8]| method.is_some() && word.starts_with(b"/");
+        let target = words.next().filter(is_path).unwrap_or_default();
+        self.client = client;
+        self.trace_id = None;
+        self.version = match words.next() {
+            Some(b"HTTP/1.1") => Some(Version::Http11),
+            Some(b"HTTP/1.0") => Some(Version::Http10),
+            _ => None,
+        };
+        self.write([method.unwrap_or_default(), b"", path(target), b""]);
     }
 
     fn write(&mut self, texts: [&[u8]; 4]) {
@@ -118,9 +144,23 @@ impl Journals {
         head: &RequestHead<'_>,
         client: SocketAddr,
         started: Instant,
+        sampled: bool,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
+        journal.sampled = sampled;
         journal.asked.read(head, client);
+        journal
+    }
+
+    /// Begins one for a request that is refused with what came of it.
+    pub(super) fn begin_unread(
+        &self,
+        bytes: &[u8],
+        client: SocketAddr,
+        now: Instant,
+    ) -> Box<Journal> {
+        let mut journal = self.blank(now);
+        journal.asked.read_unread(bytes, client);
         journal
     }
 
@@ -128,6 +168,7 @@ impl Journals {
         let mut journal = self.0.borrow_mut().pop().unwrap_or_else(|| {
             Box::new(Journal {
                 asked: Asked::nothing(),
+                sampled: false,
                 started,
                 attempts: RefCell::default(),
             })
@@ -171,6 +212,10 @@ pub(super) struct Attempt {
 const OVERTAKEN: &str = "overtaken";
 
 impl Journal {
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     fn since(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.started)
     }
@@ -276,6 +321,35 @@ mod tests {
         assert_eq!(trace_id(good), Some(*b"4bf92f3577b34da6a3ce929d0e0e4736"));
         assert_eq!(trace_id(b"00-4bf9-00f067aa0ba902b7-01"), None);
         assert_eq!(trace_id(b"\xff"), None);
+    }
+
+    #[test]
+    fn of_what_could_not_be_read_only_what_is_in_order_is_told() {
+        let client = (Ipv4Addr::LOCALHOST, 1).into();
+        for (bytes, method, path, version) in [
+            (
+                &b"GET /a?b HTTP/1.1\r\nHost x"[..],
+                "GET",
+                "/a",
+                Some(Version::Http11),
+            ),
+            (b"GET /a?b HTTP/2", "GET", "/a", None),
+            (
+                b"GET http://u:p@h/ HTTP/1.1\r\n",
+                "GET",
+                "",
+                Some(Version::Http11),
+            ),
+            (b"G\x16\x03 / HTTP/1.1\r\n", "", "", Some(Version::Http11)),
+            (b"GE", "", "", None),
+            (b"", "", "", None),
+        ] {
+            let mut asked = Asked::nothing();
+            asked.read_unread(bytes, client);
+            assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
+            assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
+            assert_eq!(asked.version, version, "{bytes:?}");
+        }
     }
 
     #[test]

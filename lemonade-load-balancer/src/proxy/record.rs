@@ -263,8 +263,10 @@ impl Shard {
     }
 
     /// Records a connection whose request was refused before it was read.
-    pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
+    /// `unread` is what came of it.
+    pub(super) fn refused(&self, reason: Reason, client: SocketAddr, unread: &[u8]) {
         self.stats.record_refused(reason.status());
+        self.log_refused(reason, client, unread);
         tracing::debug!(%client, ?reason, "request refused");
     }
 }

@@ -10,7 +10,7 @@ use super::buffer;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
 use super::headers::{RequestId, RequestIds};
-use super::journal::{Journal, Journals};
+use super::journal::Journals;
 use super::queue::Queue;
 use super::reply::Reason;
 use super::sampling::Sampling;
@@ -136,6 +136,8 @@ pub(super) struct Shard {
     scratch: RefCell<Vec<Field>>,
     pub(super) journals: Journals,
     pub(super) log: RefCell<Log>,
+    /// A line waits, and none did.
+    pub(super) log_begun: Notify,
     draining: Cell<bool>,
     /// Requests that wait for a descriptor.
     pub(super) short: Cell<u32>,
@@ -209,6 +211,9 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
     let swept = shard.clone();
     let sweep = move || sweep(swept.clone());
     tokio::task::spawn_local(keep_running(shard.clone(), "sweep", sweep));
+    let logged = shard.clone();
+    let hand_over = move || hand_lines_over(logged.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "access log", hand_over));
     let served = tokio::task::spawn_local(serve(shard, feed));
     tokio::select! {
         served = served => {
@@ -235,6 +240,10 @@ async fn keep_running<F: Future<Output = ()> + 'static>(
 
 async fn turn_timers(shard: Rc<Shard>) {
     shard.timers.run().await;
+}
+
+async fn hand_lines_over(shard: Rc<Shard>) {
+    shard.hand_lines_over().await;
 }
 
 async fn sweep(shard: Rc<Shard>) {
@@ -413,6 +422,7 @@ impl Shard {
             snapshot: snapshot.clone(),
             upstreams: Box::default(),
         };
+        let log = Log::new(shared.access_log.clone());
         let shard = Shard {
             index,
             timers: Timers::new(),
@@ -428,7 +438,8 @@ impl Shard {
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
             journals: Journals::default(),
-            log: RefCell::new(Log::new()),
+            log: RefCell::new(log),
+            log_begun: Notify::new(),
             draining: Cell::new(false),
             short: Cell::new(0),
             open: Cell::new(0),
@@ -550,6 +561,11 @@ impl Shard {
             .pick(&view.snapshot.pool, &mut context)
     }
 
+    /// A number from 0 up to 1, 1 not among them.
+    pub(super) fn draw(&self) -> f64 {
+        self.rng.borrow_mut().f64()
+    }
+
     /// How long after the beginning of time it is.
     pub(super) fn since_epoch(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.shared.epoch)
@@ -628,18 +644,6 @@ impl Shard {
     pub(super) fn request_id(&self, head: &RequestHead<'_>) -> RequestId {
         self.ids.borrow_mut().of(head)
     }
-
-    /// A journal for a request, if it is to be logged.
-    pub(super) fn journal(
-        &self,
-        head: &RequestHead<'_>,
-        client: SocketAddr,
-        started: Instant,
-    ) -> Option<Box<Journal>> {
-        let sample = self.view.borrow().snapshot.config.access_log.sample;
-        let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
-        wanted.then(|| self.journals.begin(head, client, started))
-    }
 }
 
 #[cfg(test)]
@@ -647,7 +651,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::listen::Inherited;
-    use crate::log_file::LogFile;
+    use crate::log_file::{Destination, LogFile};
     use crate::snapshot::{self, Publisher};
     use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy, Term};
     use crate::{config, drain, listen};
@@ -707,7 +711,7 @@ mod tests {
         let config = config_of(origin);
         let (listeners, mut feeds, _) = listen::open(&config, Inherited::default()).unwrap();
         let address = listeners.listening().proxy;
-        let (log, _) = LogFile::open(None).unwrap();
+        let (log, _) = LogFile::open(Destination::StandardOutput).unwrap();
         let access_log = log.writer();
         let epoch = Instant::now();
         let control::Started {
