@@ -146,6 +146,7 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::log_file::{Mark, Severity};
+    use std::io::Read;
     use std::time::SystemTime;
 
     fn batch(lines: &[&str]) -> Batch {
@@ -163,14 +164,36 @@ mod tests {
 
     #[test]
     fn line_that_was_cut_short_does_not_spoil_the_next() {
+        // A pipe that does not wait takes 64 KiB, and no more until somebody reads.
+        let (mut reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        fcntl_setfl(&file, OFlags::NONBLOCK).unwrap();
+        let mut stream = Stream {
+            sink: Sink::File(file),
+            inside_a_line: false,
+        };
+        let long = format!("{}\n", "x".repeat(29_999));
+        let lost = stream.write(&batch(&[long.as_str(); 4])).unwrap_err();
+        assert_eq!(
+            (lost.lines, lost.cause.kind()),
+            (2, io::ErrorKind::WouldBlock)
+        );
+        let mut taken = vec![0; 64 << 10];
+        reader.read_exact(&mut taken).unwrap();
+        stream.write(&batch(&["next\n"])).unwrap();
+        drop(stream);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "\nnext\n");
+    }
+
+    #[test]
+    fn log_is_appended_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        std::fs::write(&path, "a\nb").unwrap();
-        let mut stream = Stream {
-            sink: Sink::File(open(&path).unwrap()),
-            inside_a_line: true,
-        };
-        stream.write(&batch(&["c\n"])).unwrap();
+        std::fs::write(&path, "a\nb\n").unwrap();
+        let mut target = Target::open(&Destination::File(path.clone())).unwrap();
+        target.write(&batch(&["c\n"])).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\nc\n");
     }
 

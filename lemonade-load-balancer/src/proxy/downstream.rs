@@ -261,6 +261,7 @@ fn read_request(
     } else {
         None
     };
+    let journal = shard.journal(&head, &id, client.peer, started, &view);
     let request = Request {
         outbound,
         framing: head.framing,
@@ -274,7 +275,7 @@ fn read_request(
         started,
         key,
         shown,
-        journal: shard.journal(&head, client.peer, started, &view),
+        journal,
     };
     client.buffer.consume(length);
     Ok((request, last))

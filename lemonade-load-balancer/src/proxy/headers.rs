@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 /// What every answer and every forwarded message says about its path.
 const VIA: &[u8] = b"Via: 1.1 lemonade\r\n";
 /// A client's own request id is kept up to this length; longer ones are replaced.
-const MAX_REQUEST_ID: usize = 128;
+pub(super) const MAX_REQUEST_ID: usize = 128;
 
 /// A request's id: the client's if it sent a usable one, else made here.
 #[derive(Clone, Debug, PartialEq, Eq)]

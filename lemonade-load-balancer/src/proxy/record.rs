@@ -247,7 +247,6 @@ impl Shard {
         let finish = Finish {
             ended: now,
             total,
-            id: &request.id,
             status: ended.status,
             flag: ended.flag,
             attempts,

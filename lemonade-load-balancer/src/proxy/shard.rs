@@ -134,7 +134,7 @@ pub(super) struct Shard {
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
-    pub(super) journals: Journals,
+    pub(super) journals: Rc<Journals>,
     pub(super) log: RefCell<Log>,
     /// A line waits, and none did.
     pub(super) log_begun: Notify,
@@ -437,7 +437,7 @@ impl Shard {
             sampling: Sampling::default(),
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
-            journals: Journals::default(),
+            journals: Rc::default(),
             log: RefCell::new(log),
             log_begun: Notify::new(),
             draining: Cell::new(false),
@@ -643,6 +643,13 @@ impl Shard {
 
     pub(super) fn request_id(&self, head: &RequestHead<'_>) -> RequestId {
         self.ids.borrow_mut().of(head)
+    }
+}
+
+impl Drop for Shard {
+    /// The last of a drain: all connections are gone, and with them requests that nobody will finish.
+    fn drop(&mut self) {
+        self.log_left_behind();
     }
 }
 

@@ -608,6 +608,26 @@ async fn lines_that_wait_are_written_when_the_balancer_goes() {
     assert_eq!(read(&log.path).lines().count(), 20);
 }
 
+#[tokio::test]
+async fn requests_that_the_end_of_a_drain_cuts_off_are_told() {
+    let gate = Gate::shut();
+    let origin = gated(&gate).await;
+    let log = Log::new();
+    let balancer = balancer_with(&[&origin], |config| log.of_all(config));
+    let mut client = balancer.client().await;
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: me\r\n\r\n";
+    client.send(request).await;
+    origin.request(1).await;
+    assert!(!balancer.app.shut_down(std::future::ready(())).await);
+    let line = log.line().await;
+    assert_eq!(
+        (&line["request_id"], &line["status"], &line["flag"]),
+        (&json!("me"), &json!(503), &json!("cut_off"))
+    );
+    assert_eq!(line["attempts"][0]["error"], "cut_off");
+    gate.open();
+}
+
 /// The parts of an RFC 5424 message.
 #[derive(Debug)]
 struct Message {

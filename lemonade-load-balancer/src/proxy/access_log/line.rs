@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
 pub(super) struct Line<'l> {
-    /// `None` where no request could be read.
-    pub(super) request_id: Option<&'l [u8]>,
     pub(super) asked: &'l Asked,
     pub(super) truncate_client: bool,
     pub(super) status: u16,
@@ -38,11 +36,7 @@ impl Line<'_> {
         out.extend_from_slice(ended);
         out.push(b'"');
         let asked = self.asked;
-        text(
-            b",\"request_id\":",
-            self.request_id.unwrap_or_default(),
-            out,
-        );
+        text(b",\"request_id\":", asked.request_id(), out);
         let trace_id = asked.trace_id.as_ref();
         text(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
         out.extend_from_slice(b",\"client\":\"");
@@ -155,7 +149,10 @@ impl Line<'_> {
         out.extend_from_slice(b"s ");
         whole(self.bytes_out, out);
         out.push(b' ');
-        escaped(self.request_id.unwrap_or(b"-"), out);
+        match self.asked.request_id() {
+            b"" => out.push(b'-'),
+            id => escaped(id, out),
+        }
         self.details(out);
         out.push(b'\n');
     }

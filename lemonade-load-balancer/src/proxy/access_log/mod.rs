@@ -23,11 +23,13 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long the wall clock is taken to go as the monotonic one does. Then it is read again: somebody may have set it.
 const SAME_PACE: Duration = Duration::from_secs(1);
 
+/// The flag of a request that was dropped: a drain was over, or something panicked.
+const CUT_OFF: &str = "cut_off";
+
 /// How a request ended.
 pub(super) struct Finish<'f> {
     pub(super) ended: Instant,
     pub(super) total: Duration,
-    pub(super) id: &'f RequestId,
     pub(super) status: u16,
     pub(super) flag: Option<&'static str>,
     pub(super) attempts: &'f Attempts,
@@ -90,6 +92,7 @@ impl Shard {
     pub(super) fn journal(
         &self,
         head: &RequestHead<'_>,
+        id: &RequestId,
         client: SocketAddr,
         started: Instant,
         view: &View,
@@ -100,7 +103,10 @@ impl Shard {
         }
         let sampled = self.is_sampled(config);
         let wanted = sampled || config.always != Always::default();
-        wanted.then(|| self.journals.begin(head, client, started, sampled))
+        wanted.then(|| {
+            let journals = &self.journals;
+            journals.begin(head, id, client, started, sampled)
+        })
     }
 
     fn is_sampled(&self, config: &AccessLog) -> bool {
@@ -112,7 +118,7 @@ impl Shard {
     pub(super) fn log(&self, journal: &mut Journal, finish: &Finish<'_>, view: &View) {
         let config = &view.snapshot.config.access_log;
         let sampled = journal.sampled;
-        let (asked, noted) = journal.read(finish.total);
+        let (asked, noted) = journal.read(finish.total, None);
         if !sampled
             && !config
                 .always
@@ -122,7 +128,6 @@ impl Shard {
         }
         let attempts = finish.attempts;
         let line = Line {
-            request_id: Some(finish.id.as_bytes()),
             asked,
             truncate_client: config.truncate_clients,
             status: finish.status,
@@ -156,7 +161,6 @@ impl Shard {
         let now = Instant::now();
         let journal = self.journals.begin_unread(unread, client, now);
         let line = Line {
-            request_id: None,
             asked: journal.asked(),
             truncate_client: config.truncate_clients,
             status,
@@ -174,6 +178,47 @@ impl Shard {
         };
         self.write_line(now, config.format, &line);
         self.journals.give_back(journal);
+    }
+
+    /// Writes the lines of requests that were dropped: their clients were cut off.
+    pub(super) fn log_left_behind(&self) {
+        let left = self.journals.left_behind();
+        if left.is_empty() {
+            return;
+        }
+        let (view, now) = (self.view(), Instant::now());
+        for mut journal in left {
+            self.log_cut_off(&mut journal, now, &view);
+        }
+    }
+
+    fn log_cut_off(&self, journal: &mut Journal, now: Instant, view: &View) {
+        let config = &view.snapshot.config.access_log;
+        let (total, sampled) = (journal.since(now), journal.sampled);
+        let (asked, attempts) = journal.read(total, Some(CUT_OFF));
+        let last = attempts.last();
+        // Of an answer that had begun, its client has seen the status.
+        let status = last.and_then(|attempt| attempt.status).unwrap_or(503);
+        if !sampled && !config.always.wants(status, total, attempts.len()) {
+            return;
+        }
+        let line = Line {
+            asked,
+            truncate_client: config.truncate_clients,
+            status,
+            flag: Some(CUT_OFF),
+            strategy: Some(view.snapshot.picks_by.as_str()),
+            backend: last.map(|attempt| &*attempt.upstream.backend),
+            attempts,
+            snapshot: &view.snapshot,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        self.write_line(now, config.format, &line);
     }
 
     fn write_line(&self, ended: Instant, format: AccessLogFormat, line: &Line<'_>) {
@@ -194,6 +239,7 @@ impl Shard {
         loop {
             self.log_begun.notified().await;
             tokio::time::sleep(PATIENCE).await;
+            self.log_left_behind();
             self.log.borrow_mut().lines.hand_over();
         }
     }
