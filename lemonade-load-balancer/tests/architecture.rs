@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["app"],
     &[
         "admin",
@@ -32,8 +32,8 @@ const LAYERS: [&[&str]; 11] = [
         "http1",
         "log_file",
         "stats",
-        "timestamp",
     ],
+    &["timestamp"],
 ];
 
 /// Names that say nothing about what is in them.
