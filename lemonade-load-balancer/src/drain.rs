@@ -15,6 +15,17 @@ pub enum Phase {
     Over,
 }
 
+impl Phase {
+    /// As the admin API has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Phase::Running => "running",
+            Phase::Unready => "unready",
+            Phase::Draining | Phase::Over => "draining",
+        }
+    }
+}
+
 /// Moves the phase on. There is one.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<Phase>);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["app"],
     &[
         "admin",
@@ -15,9 +15,10 @@ const LAYERS: [&[&str]; 12] = [
         "discovery",
         "external",
         "health",
-        "metrics",
         "proxy",
+        "telemetry",
     ],
+    &["history", "metrics"],
     &["control", "simulated"],
     &["explain", "guard"],
     &["snapshot"],
@@ -25,14 +26,8 @@ const LAYERS: [&[&str]; 12] = [
     &["config"],
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
-    &["backend"],
-    &[
-        "descriptors",
-        "drain",
-        "http1",
-        "log_file",
-        "stats",
-    ],
+    &["backend", "traces"],
+    &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
     &["timestamp"],
 ];
 

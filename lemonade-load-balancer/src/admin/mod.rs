@@ -11,6 +11,7 @@ mod problem;
 use crate::control::Errand;
 use crate::control::{Decisions, Events, Operator, Picks};
 use crate::drain::{Drain, Phase};
+use crate::history::History;
 use crate::listen::{Feed, Share};
 use crate::snapshot::Published;
 use axum::Router;
@@ -51,6 +52,7 @@ pub(crate) struct Admin {
     pub(crate) events: Events,
     pub(crate) decisions: Decisions,
     pub(crate) picks: Picks,
+    pub(crate) history: History,
     /// Requests that wait for a backend with room.
     pub(crate) queued: Arc<AtomicU32>,
     pub(crate) errand: RunErrand,

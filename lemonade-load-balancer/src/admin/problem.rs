@@ -3,7 +3,7 @@
 use crate::control::{OperatorError, OrderError, ReloadFailure};
 use crate::explain::Unclear;
 use axum::extract::FromRequest;
-use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lemonade_config::{Fault, Faults};
@@ -146,6 +146,12 @@ impl From<JsonRejection> for Problem {
 
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
+        Problem::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
         Problem::new(rejection.status(), rejection.body_text())
     }
 }

@@ -112,10 +112,18 @@ pub enum What {
     },
 }
 
+/// What is kept for those who come late.
+#[derive(Debug, Default)]
+struct Kept {
+    last: VecDeque<Arc<Event>>,
+    /// The last reload may be longer ago than all of those.
+    reload: Option<Arc<Event>>,
+}
+
 /// Where events are written and read. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    kept: Arc<Mutex<VecDeque<Arc<Event>>>>,
+    kept: Arc<Mutex<Kept>>,
     sender: broadcast::Sender<Arc<Event>>,
 }
 
@@ -130,14 +138,17 @@ impl Events {
     pub(super) fn record(&self, what: What) {
         let mut kept = self.kept();
         let event = Arc::new(Event {
-            id: kept.back().map_or(1, |last| last.id + 1),
+            id: kept.last.back().map_or(1, |last| last.id + 1),
             time: rfc3339(SystemTime::now()),
             what,
         });
-        if kept.len() == KEPT {
-            kept.pop_front();
+        if let What::Reloaded { .. } | What::ReloadRefused { .. } = event.what {
+            kept.reload = Some(event.clone());
         }
-        kept.push_back(event.clone());
+        if kept.last.len() == KEPT {
+            kept.last.pop_front();
+        }
+        kept.last.push_back(event.clone());
         // Under the lock, so that who follows misses nothing. Nobody may be listening.
         let _ = self.sender.send(event);
     }
@@ -145,11 +156,16 @@ impl Events {
     /// The kept events with a number above `after`, and a receiver of those that follow them.
     pub fn follow(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let kept = self.kept();
-        let past = kept.iter().filter(|event| event.id > after);
+        let past = kept.last.iter().filter(|event| event.id > after);
         (past.cloned().collect(), self.sender.subscribe())
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
+    /// The last reload, applied or refused.
+    pub fn last_reload(&self) -> Option<Arc<Event>> {
+        self.kept().reload.clone()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         // Nothing panics while it is held; if something did, the events are still events.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -58,7 +58,7 @@ impl BackendSample {
             begun: backend.sum(|shard| &shard.begun),
             failed: backend.sum(|shard| &shard.faults),
             answers: backend.stats.iter().map(ShardStats::answers).sum(),
-            first_byte: Duration::from_nanos(backend.sum(|shard| &shard.latency_sum)),
+            first_byte: Duration::from_nanos(backend.sum(|shard| &shard.latency.sum)),
             ejections: backend.ejections.load(Relaxed),
             in_flight: backend.load.in_flight(),
             limit: backend.load.limit(),

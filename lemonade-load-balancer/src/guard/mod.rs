@@ -390,7 +390,7 @@ impl Tally {
         Tally {
             answers: backend.stats.iter().map(ShardStats::answers).sum(),
             errors: backend.sum(|shard| &shard.responses[4]),
-            nanos: backend.sum(|shard| &shard.latency_sum),
+            nanos: backend.sum(|shard| &shard.latency.sum),
         }
     }
 }

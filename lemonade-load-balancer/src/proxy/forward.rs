@@ -308,6 +308,7 @@ async fn attempt<'s>(
     let config = &view.snapshot.config;
     let on_trial = slot.is_on_trial();
     let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
+    attempts.note(|journal| journal.address(relay));
     // A first attempt began with its request. Clients that are told about the time are told what passed until now, too.
     let mut departed = sent;
     if config.headers.server_timing {

@@ -7,11 +7,14 @@
 
 use super::forward::Failure;
 use super::headers::{MAX_REQUEST_ID, RequestId};
+use super::relay::Relay;
+use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
-use std::cell::RefCell;
+use crate::traces::context::span_id;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -41,6 +44,10 @@ pub(super) struct Journal {
     started: Instant,
     /// In the order in which they began. They are noted where others only look at them; never borrowed across a call.
     attempts: RefCell<Vec<Attempt>>,
+    /// A trace becomes of it.
+    pub(super) traced: Option<Traced>,
+    /// When the last pick began, and how long it took; of traced requests only.
+    picked: Cell<Option<(Duration, Duration)>>,
 }
 
 /// What a request said of itself, as it came: nothing is escaped. Of its target only the path, since queries hold secrets.
@@ -169,11 +176,13 @@ impl Journals {
         id: &RequestId,
         client: SocketAddr,
         started: Instant,
-        sampled: bool,
+        part: Option<Part>,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.sampled = sampled;
         journal.asked.read(head, id, client);
+        if let Some(part) = part {
+            journal.asked.trace_id = Some(part.trace_id());
+        }
         journal
     }
 
@@ -198,6 +207,8 @@ impl Journals {
                 sampled: false,
                 started,
                 attempts: RefCell::default(),
+                traced: None,
+                picked: Cell::default(),
             })
         });
         journal.started = started;
@@ -210,6 +221,7 @@ impl Journals {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
         journal.lent = false;
+        (journal.traced, journal.picked) = (None, Cell::default());
         let mut kept = self.blank.borrow_mut();
         if kept.len() < KEPT && journal.asked.text.capacity() <= KEPT_TEXT {
             kept.push(journal);
@@ -234,6 +246,8 @@ impl Drop for Journal {
                 sampled: self.sampled,
                 started: self.started,
                 attempts: RefCell::new(self.attempts.take()),
+                traced: None,
+                picked: Cell::default(),
             });
         }
     }
@@ -244,6 +258,10 @@ impl Drop for Journal {
 pub(super) struct Attempt {
     pub(super) upstream: Rc<Upstream>,
     pub(super) began: Duration,
+    /// When it was picked, and how long that took; of traced requests only.
+    pub(super) picked: Option<(Duration, Duration)>,
+    /// What its backend is told as its parent; 0 unless the request is traced.
+    pub(super) span: u64,
     /// When its new connection was there; `None` for a kept one, and where none came.
     pub(super) connected: Option<Duration>,
     /// It went over a connection that was there already.
@@ -284,6 +302,11 @@ impl Journal {
         self.attempts.borrow_mut().push(Attempt {
             upstream: upstream.clone(),
             began: self.since(at),
+            picked: self.picked.take(),
+            span: match self.traced {
+                Some(_) => span_id(&mut fastrand::Rng::new()),
+                None => 0,
+            },
             connected: None,
             reused: false,
             hedge,
@@ -292,6 +315,24 @@ impl Journal {
             status: None,
             error: None,
         });
+    }
+
+    /// Calls `pick`, and remembers how long it took if somebody wants to know.
+    pub(super) fn picking<T>(&self, pick: impl FnOnce() -> T) -> T {
+        if self.traced.is_none() {
+            return pick();
+        }
+        let began = Instant::now();
+        let picked = pick();
+        self.picked.set(Some((self.since(began), began.elapsed())));
+        picked
+    }
+
+    /// Has the backend that gets `relay` know the latest attempt for its parent, if the request is traced.
+    pub(super) fn address(&self, relay: &mut Relay) {
+        if let (Some(traced), Some(attempt)) = (&self.traced, self.attempts.borrow().last()) {
+            traced.address(relay, attempt.span);
+        }
     }
 
     pub(super) fn connected(&self, upstream: &Rc<Upstream>, at: Instant) {

@@ -28,6 +28,7 @@ mod scarcity;
 pub(crate) mod server_timing;
 mod shard;
 mod sticky;
+mod tracing;
 mod upstream;
 
 pub(crate) use admission::Admission;

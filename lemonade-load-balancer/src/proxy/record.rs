@@ -253,6 +253,7 @@ impl Shard {
             bytes_in: bytes_in + attempts.tunnelled_in,
         };
         self.log(&mut journal, &finish, view);
+        self.trace(&mut journal, request, view, &finish);
         self.journals.give_back(journal);
     }
 

@@ -10,14 +10,15 @@ use super::buffer;
 use super::deadline::Timers;
 use super::downstream::{self, Client};
 use super::headers::{RequestId, RequestIds};
-use super::journal::Journals;
+use super::journal::{Journal, Journals};
 use super::queue::Queue;
 use super::reply::Reason;
 use super::sampling::Sampling;
 use super::scarcity::Complaint;
+use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::backend::{Backend, State};
-use crate::config::{Limits, Retries, Timeouts, WhenFull};
+use crate::config::{Always, Limits, Retries, Timeouts, WhenFull};
 use crate::control;
 use crate::descriptors::is_exhaustion;
 use crate::drain::{Drain, Phase};
@@ -29,6 +30,7 @@ use crate::log_file::LogWriter;
 use crate::snapshot::{Member, Published, Snapshot};
 use crate::stats::{RequestStats, ShardStats};
 use crate::strategy::PickContext;
+use crate::traces::Traces;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
@@ -68,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) retry_floor: Arc<Floor>,
     /// Where picks are handed in that somebody may want to see.
     pub(crate) drafts: control::Drafts,
+    /// Where traces of sampled requests are handed in.
+    pub(crate) traces: Traces,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
 }
@@ -130,7 +134,7 @@ pub(super) struct Shard {
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
-    rng: RefCell<fastrand::Rng>,
+    pub(super) rng: RefCell<fastrand::Rng>,
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
@@ -644,6 +648,32 @@ impl Shard {
     pub(super) fn request_id(&self, head: &RequestHead<'_>) -> RequestId {
         self.ids.borrow_mut().of(head)
     }
+
+    /// A journal for a request, if it is or may have to be logged, or is traced.
+    pub(super) fn journal(
+        &self,
+        head: &RequestHead<'_>,
+        id: &RequestId,
+        client: SocketAddr,
+        started: Instant,
+        part: Option<Part>,
+        outbound: &[u8],
+    ) -> Option<Box<Journal>> {
+        let view = self.view.borrow();
+        let log = &view.snapshot.config.access_log;
+        let traced = part.filter(Part::is_sampled);
+        if log.is_off() && traced.is_none() {
+            return None;
+        }
+        let sampled = self.is_sampled(log);
+        if !sampled && traced.is_none() && log.always == Always::default() {
+            return None;
+        }
+        let mut journal = self.journals.begin(head, id, client, started, part);
+        journal.sampled = sampled;
+        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
+        Some(journal)
+    }
 }
 
 impl Drop for Shard {
@@ -752,6 +782,7 @@ mod tests {
             queue: Arc::default(),
             retry_floor: Arc::default(),
             drafts,
+            traces: crate::traces::channel().0,
             epoch,
         };
         let stats = Arc::<RequestStats>::default();

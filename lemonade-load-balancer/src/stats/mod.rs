@@ -3,11 +3,13 @@
 pub mod histogram;
 pub mod names;
 mod requests;
+pub mod times;
 
 pub(crate) use requests::RequestStats;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use times::Times;
 
 /// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket holds what is longer.
 pub const BUCKETS: [u64; 14] = [
@@ -59,10 +61,8 @@ pub struct ShardStats {
     pub retries: AtomicU64,
     /// Connections opened.
     pub connections: AtomicU64,
-    /// Answers by time to first byte; the last bucket has no upper bound.
-    pub latency: [AtomicU64; BUCKETS.len() + 1],
-    /// Sum of those times, in nanoseconds.
-    pub latency_sum: AtomicU64,
+    /// Answers by time to first byte.
+    pub latency: Times,
 }
 
 impl ShardStats {
@@ -73,8 +73,7 @@ impl ShardStats {
             Outcome::Failed => add(&self.failures, 1),
             Outcome::Answered(status) => {
                 add(&self.responses[usize::from(StatusClass::of(status).0)], 1);
-                add(&self.latency[bucket(first_byte)], 1);
-                add(&self.latency_sum, first_byte.as_nanos() as u64);
+                self.latency.record(first_byte);
             }
         }
     }
@@ -101,27 +100,9 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Relaxed) + count, Relaxed);
 }
 
-/// The index of the bucket that holds `took`.
-pub fn bucket(took: Duration) -> usize {
-    let micros = took.as_micros() as u64;
-    BUCKETS
-        .iter()
-        .position(|bound| micros <= *bound)
-        .unwrap_or(BUCKETS.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bucket_bounds_are_inclusive() {
-        assert_eq!(bucket(Duration::ZERO), 0);
-        assert_eq!(bucket(Duration::from_micros(500)), 0);
-        assert_eq!(bucket(Duration::from_micros(501)), 1);
-        assert_eq!(bucket(Duration::from_secs(10)), 13);
-        assert_eq!(bucket(Duration::from_secs(11)), 14);
-    }
 
     #[test]
     fn every_status_has_a_class() {

@@ -74,3 +74,9 @@ pub const ACCESS_LOG_DROPPED: &str = "lemonade_access_log_dropped_total";
 pub const RELOADS: &str = "lemonade_config_reloads_total";
 /// 1 if the last reload was applied.
 pub const LAST_RELOAD: &str = "lemonade_config_last_reload_success";
+/// Pushes of traces, metrics and StatsD, by signal and result: `ok`, `partial`, `away` (to be tried again) or `refused`.
+pub const TELEMETRY_EXPORTS: &str = "lemonade_telemetry_exports_total";
+/// What reached no server, by signal: traces, readings of metrics, StatsD datagrams.
+pub const TELEMETRY_DROPPED: &str = "lemonade_telemetry_dropped_total";
+/// Spans, or data points, that a server left out of what it took, by signal.
+pub const TELEMETRY_REJECTED: &str = "lemonade_telemetry_rejected_total";

@@ -1,7 +1,8 @@
 //! What one shard has counted of requests and connections as a whole.
 
+use super::add;
 use super::histogram::Histogram;
-use super::{BUCKETS, add, bucket};
+use super::times::Times;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -11,9 +12,8 @@ use std::time::Duration;
 pub(crate) struct RequestStats {
     /// By status class.
     pub(crate) responses: [AtomicU64; 5],
-    pub(crate) duration: [AtomicU64; BUCKETS.len() + 1],
-    /// Nanoseconds.
-    pub(crate) duration_sum: AtomicU64,
+    /// From a request's head to the last byte of its answer.
+    pub(crate) duration: Times,
     /// Answers by time to first byte, in slots fine enough for percentiles.
     pub(crate) first_byte: Histogram,
     /// By status class: 4xx and 5xx only occur.
@@ -44,8 +44,7 @@ impl RequestStats {
     /// Counts one request that was read.
     pub(crate) fn record(&self, status: u16, total: Duration) {
         add(&self.responses[class(status)], 1);
-        add(&self.duration[bucket(total)], 1);
-        add(&self.duration_sum, total.as_nanos() as u64);
+        self.duration.record(total);
     }
 
     /// Counts one that was not.

@@ -6,6 +6,7 @@ mod config;
 mod decisions;
 mod events;
 mod explain;
+mod history;
 mod process;
 mod status;
 mod strategy;
@@ -69,6 +70,10 @@ pub(super) fn routes() -> Router<Admin> {
             .routes(routes!(config::check))
             .routes(routes!(config::reload))
             .routes(routes!(events::follow))
+            .routes(routes!(history::totals))
+            .routes(routes!(history::backends))
+            .routes(routes!(history::one))
+            .routes(routes!(history::live))
             .routes(routes!(process::drain))
             .routes(routes!(process::upgrade)),
     );

@@ -1,7 +1,7 @@
 //! How the balancer is doing as a whole.
 
 use super::super::Admin;
-use crate::drain::Phase;
+use crate::control::Event;
 use crate::snapshot::{Panic, SourceStatus};
 use axum::Json;
 use axum::extract::State;
@@ -49,6 +49,10 @@ pub(super) struct Status {
     panic: Option<&'static str>,
     /// Sources of backends besides the file.
     sources: Vec<SourceStatus>,
+    /// The last reload, applied or refused, as `/events` tells it; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    last_reload: Option<Event>,
 }
 
 /// How the balancer is doing as a whole.
@@ -58,11 +62,7 @@ pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
     let file = admin.operator.file();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
-        phase: match admin.drain.phase() {
-            Phase::Running => "running",
-            Phase::Unready => "unready",
-            Phase::Draining | Phase::Over => "draining",
-        },
+        phase: admin.drain.phase().name(),
         pid: std::process::id(),
         uptime_seconds: admin.started.elapsed().as_secs_f64(),
         generation: snapshot.generation,
@@ -77,5 +77,6 @@ pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
         backends_usable: snapshot.usable(),
         panic: snapshot.panic.map(Panic::as_str),
         sources: snapshot.sources.to_vec(),
+        last_reload: admin.events.last_reload().as_deref().cloned(),
     })
 }

@@ -8,6 +8,7 @@ mod discovery;
 mod engine;
 mod health;
 mod reliability;
+mod telemetry;
 
 use super::overrides::Overrides;
 use super::raw::{Raw, RawAdmin, RawBackend, RawWhenFull};
@@ -64,6 +65,7 @@ pub fn check(
     };
     let mut config = check.config(raw.unwrap_or_default());
     check.environment(environment, &mut config);
+    check.resource_of_environment(environment, &mut config);
     check.overrides(overrides, &mut config);
     check.database_of_environment(&mut config);
     check.whole(&config);
@@ -152,6 +154,8 @@ impl Check<'_> {
             _ => config.admin,
         };
         config.access_log = self.access_log(raw.access_log);
+        config.metrics = self.metrics(raw.metrics);
+        config.tracing = self.tracing(raw.tracing);
         self.runtime(&raw.runtime, &mut config);
         config
     }

@@ -7,13 +7,11 @@
 mod line;
 mod text;
 
-use super::headers::RequestId;
 use super::journal::Journal;
 use super::reply::Reason;
 use super::retry::Attempts;
 use super::shard::{Shard, View};
-use crate::config::{AccessLog, AccessLogFormat, Always};
-use crate::http1::request::RequestHead;
+use crate::config::{AccessLog, AccessLogFormat};
 use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
 use crate::timestamp::Stamp;
 use line::Line;
@@ -88,28 +86,7 @@ fn severity(status: u16) -> Severity {
 }
 
 impl Shard {
-    /// A journal for a request, if it is or may have to be logged.
-    pub(super) fn journal(
-        &self,
-        head: &RequestHead<'_>,
-        id: &RequestId,
-        client: SocketAddr,
-        started: Instant,
-        view: &View,
-    ) -> Option<Box<Journal>> {
-        let config = &view.snapshot.config.access_log;
-        if config.is_off() {
-            return None;
-        }
-        let sampled = self.is_sampled(config);
-        let wanted = sampled || config.always != Always::default();
-        wanted.then(|| {
-            let journals = &self.journals;
-            journals.begin(head, id, client, started, sampled)
-        })
-    }
-
-    fn is_sampled(&self, config: &AccessLog) -> bool {
+    pub(super) fn is_sampled(&self, config: &AccessLog) -> bool {
         let sample = config.sample;
         sample >= 1.0 || (sample > 0.0 && self.draw() < sample)
     }

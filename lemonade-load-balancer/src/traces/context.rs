@@ -1,0 +1,206 @@
+//! W3C Trace Context (Recommendation of 2021, and the `random` flag of Level 2): what `traceparent` says. Pure.
+//!
+//! ```text
+//! 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+//! version, trace id, the caller's span, flags
+//! ```
+
+use fastrand::Rng;
+
+/// Of the one version that there is, `00`.
+const LENGTH: usize = 55;
+/// The reserved version.
+const NO_VERSION: &[u8] = b"ff";
+const SAMPLED: u8 = 0b01;
+const RANDOM: u8 = 0b10;
+/// What must be passed on of `tracestate` at least (3.3.1.5); more is allowed, and not taken.
+const TRACESTATE: usize = 512;
+
+/// What a caller says of the trace that its request belongs to; or what a backend is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TraceParent {
+    /// Never 0.
+    pub(crate) trace_id: u128,
+    /// The span of who sends this. Never 0.
+    pub(crate) span: u64,
+    /// Who sends this records its part.
+    pub(crate) sampled: bool,
+    /// The trace id's lower half is random, so that a share of all traces can be told by it.
+    pub(crate) random: bool,
+}
+
+impl TraceParent {
+    /// Reads a field's value. `None`: it is malformed, so the trace begins anew and `tracestate` is not passed on (3.3.1.1).
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        let (head, rest) = value.split_at_checked(LENGTH)?;
+        let version = &head[..2];
+        hex(version)?;
+        // Of a later version the beginning is read as if it were 00; what follows must be set apart (4.3).
+        let ends_well = match version {
+            b"00" => rest.is_empty(),
+            NO_VERSION => false,
+            _ => rest.is_empty() || rest[0] == b'-',
+        };
+        let dashes = [2, 35, 52].iter().all(|&place| head[place] == b'-');
+        if !ends_well || !dashes {
+            return None;
+        }
+        let trace_id = hex(&head[3..35])?;
+        let span = hex(&head[36..52])? as u64;
+        let flags = hex(&head[53..55])? as u8;
+        (trace_id != 0 && span != 0).then_some(TraceParent {
+            trace_id,
+            span,
+            sampled: flags & SAMPLED != 0,
+            random: flags & RANDOM != 0,
+        })
+    }
+
+    /// The value to send, in version 00. Flags that we do not know are not passed on (3.2.2.5).
+    pub(crate) fn write(&self) -> [u8; LENGTH] {
+        let flags = u8::from(self.sampled) * SAMPLED + u8::from(self.random) * RANDOM;
+        let mut value = [b'-'; LENGTH];
+        put(&mut value[..2], 0);
+        put(&mut value[3..35], self.trace_id);
+        put(&mut value[36..52], self.span.into());
+        put(&mut value[53..], flags.into());
+        value
+    }
+}
+
+/// A trace's, made here; all of it random.
+pub(crate) fn trace_id(rng: &mut Rng) -> u128 {
+    rng.u128(1..)
+}
+
+/// A span's, made here.
+pub(crate) fn span_id(rng: &mut Rng) -> u64 {
+    rng.u64(1..)
+}
+
+/// Whether a `tracestate` may be passed on and kept: short enough, and nothing but visible ASCII and blanks.
+pub(crate) fn is_tracestate(value: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ' || *byte == b'\t';
+    !value.is_empty() && value.len() <= TRACESTATE && value.iter().all(plain)
+}
+
+/// Lower case only (3.2.2); at most 32 digits.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u128::from(digit))
+    })
+}
+
+fn put(digits: &mut [u8], mut value: u128) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 15) as usize];
+        value >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+    use proptest::prelude::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn value_of_the_specification_is_read() {
+        let parent = TraceParent::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(parent.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+        assert_eq!(parent.span, 0x00f0_67aa_0ba9_02b7);
+        assert!(parent.sampled && !parent.random);
+        assert_eq!(parent.write(), GOOD.as_bytes());
+    }
+
+    #[test]
+    fn later_versions_are_read_as_far_as_they_are_known() {
+        let ids = &GOOD[2..];
+        for (value, good) in [
+            (format!("01{ids}"), true),
+            (format!("01{ids}-what-comes"), true),
+            (format!("cc{ids}-"), true),
+            (format!("01{ids}x"), false),
+            (format!("00{ids}-"), false),
+            (format!("ff{ids}"), false),
+            (format!("0G{ids}"), false),
+            (format!("0A{ids}"), false),
+        ] {
+            let parent = TraceParent::parse(value.as_bytes());
+            assert_eq!(parent.is_some(), good, "{value}");
+        }
+    }
+
+    #[test]
+    fn malformed_values_are_refused() {
+        let zero_trace = GOOD.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
+        let zero_span = GOOD.replace("00f067aa0ba902b7", &"0".repeat(16));
+        let dash = GOOD.replacen('-', "_", 1);
+        for value in [
+            "",
+            "00",
+            &GOOD[..54],
+            &GOOD.to_uppercase(),
+            &zero_trace,
+            &zero_span,
+            &dash,
+            &format!(" {GOOD}"),
+            &format!("{GOOD} "),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-é",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0x",
+        ] {
+            assert_eq!(TraceParent::parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn tracestate_is_bounded() {
+        assert!(is_tracestate(b"rojo=00f067aa0ba902b7,congo=t61 x"));
+        assert!(is_tracestate(&[b'a'; TRACESTATE]));
+        assert!(!is_tracestate(&[b'a'; TRACESTATE + 1]));
+        assert!(!is_tracestate(b"") && !is_tracestate(b"a=\x01") && !is_tracestate("ä".as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(seed: u64, sampled: bool, random: bool) {
+            let mut rng = Rng::with_seed(seed);
+            let parent = TraceParent { trace_id: trace_id(&mut rng), span: span_id(&mut rng), sampled, random };
+            prop_assert_eq!(TraceParent::parse(&parent.write()), Some(parent));
+        }
+
+        #[test]
+        fn what_is_read_is_written_the_same(value in "0[0-9a-f]-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3](-[ -~]{0,9})?") {
+            if let Some(parent) = TraceParent::parse(value.as_bytes()) {
+                prop_assert_eq!(&parent.write()[2..], &value.as_bytes()[2..LENGTH]);
+            } else {
+                prop_assert!(value.starts_with("00") && value.len() > LENGTH || value.contains("-0000000000000000"));
+            }
+        }
+
+        #[test]
+        fn nothing_panics(value: Vec<u8>) {
+            let _ = TraceParent::parse(&value);
+        }
+
+        #[test]
+        fn one_byte_changed_is_refused_or_another_value(place in 0..LENGTH, byte: u8) {
+            let mut value = *b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            prop_assume!(value[place] != byte);
+            value[place] = byte;
+            if let Some(parent) = TraceParent::parse(&value) {
+                prop_assert!(byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+                let same = TraceParent::parse(GOOD.as_bytes()) == Some(parent);
+                // A later version, or a flag that is not known.
+                prop_assert_eq!(same, place < 2 || place == 53 || (place == 54 && (byte & 3 == 1)));
+            }
+        }
+    }
+}
