@@ -62,6 +62,7 @@ impl Rewriter {
             keep_alive: true,
             id: &RequestId::Made(*b"0123456789abcdef0123"),
             cookie: None,
+            spent: None,
         };
         write_response(&head, &recipient, out);
         Some(length)

@@ -58,6 +58,7 @@ fn every_configuration_in_a_document_loads() {
         "docs/operations.md",
         "docs/adaptive.md",
         "docs/telemetry.md",
+        "docs/access-log.md",
     ] {
         for block in yaml_blocks(&root().join(document)) {
             let folder = tempfile::tempdir().unwrap();
