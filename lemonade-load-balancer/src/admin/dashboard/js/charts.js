@@ -113,7 +113,7 @@ export class Charts {
         y: { range: (_, __, most) => [0, Math.max(spec.least, (most ?? 0) * 1.12)] },
       },
       axes: [
-        { stroke: axis, font, grid: { show: false }, ticks: { stroke: grid }, space: 64, values: (_, ticks) => ticks.map(timeOfDay) },
+        { stroke: axis, font, grid: { show: false }, ticks: { stroke: grid, size: 5 }, space: 64, size: 30, values: (_, ticks) => ticks.map(timeOfDay) },
         { stroke: axis, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 58, values: (_, ticks) => ticks.map(spec.show) },
       ],
       series: [{}, ...spec.lines.map(series)],

@@ -14,10 +14,13 @@ export class Configuration {
   }
 
   render() {
-    const { config, status } = this.#model;
+    const { config, status, metrics } = this.#model;
     if (config !== this.#drawn) {
       this.#drawn = config;
       say(byId("config-text"), JSON.stringify(config, null, 2));
+      // Only a dump has them: where there is a balancer there is `/metrics`.
+      byId("metrics").hidden = metrics === "";
+      say(byId("metrics-text"), metrics);
     }
     this.#reload(status?.last_reload);
     say(byId("config-file"), status?.config_file ?? "no file: flags and environment");

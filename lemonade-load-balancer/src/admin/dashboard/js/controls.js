@@ -34,7 +34,7 @@ export class Controls {
     confirm({
       title,
       button,
-      fields: [persist.field],
+      after: [persist.field],
       forecast: async () => foretold(this.#backend(name) ?? gone(name), this.#model.newest),
       act: () => this.#act("POST", `backends/${encodeURIComponent(name)}/${call}${persist.query()}`),
     });
@@ -48,7 +48,8 @@ export class Controls {
     confirm({
       title: `Weight of ${name}`,
       button: "Set weight",
-      fields: [el("label", { for: "new-weight", text: "Weight" }), input, persist.field],
+      fields: [el("label", { for: "new-weight", text: "Weight" }), input],
+      after: [persist.field],
       forecast: async () => forecast.weight(this.#backend(name) ?? backend, input.valueAsNumber, this.#model.newest),
       act: () => this.#act("PUT", `backends/${encodeURIComponent(name)}/weight${persist.query()}`, { weight: input.valueAsNumber }),
     });
@@ -68,8 +69,8 @@ export class Controls {
         select,
         el("label", { for: "ttl", text: "For how long (empty: until changed)" }),
         ttl,
-        persist.field,
       ],
+      after: [persist.field],
       forecast: async () => forecast.strategy(select.value, ttl.value.trim(), this.#model.newest, configured),
       act: () => this.#switch(select.value, ttl.value.trim(), persist.query()),
     });

@@ -4,15 +4,15 @@ import { Problem } from "./api.js";
 import { el, say } from "./dom.js";
 
 /**
- * `fields`: elements to fill in; `forecast()` promises `{ lines, grave }`, asked anew after every input; `act()` promises lines of
+ * `fields`: elements to fill in, `after` those of less weight; `forecast()` promises `{ lines, grave }`, asked anew after every input; `act()` promises lines of
  * what was done, or fails with a problem whose detail is shown.
  */
-export function confirm({ title, fields = [], forecast, button, act }) {
+export function confirm({ title, fields = [], after = [], forecast, button, act }) {
   const consequences = el("ul", { class: "consequences" });
   const outcome = el("div", { class: "outcome", role: "status" });
-  const go = el("button", { type: "submit", class: "primary", text: button });
+  const go = el("button", { type: "submit", class: "primary", text: button, autofocus: fields.length === 0 });
   const cancel = el("button", { type: "button", text: "Cancel", on: { click: () => dialog.close() } });
-  const form = el("form", {}, ...fields, el("h3", { text: "What will happen" }), consequences, outcome, el("div", { class: "buttons" }, go, cancel));
+  const form = el("form", {}, ...fields, el("h3", { text: "What will happen" }), consequences, ...after, outcome, el("div", { class: "buttons" }, go, cancel));
   const heading = el("h2", { id: "dialog-title", text: title });
   const dialog = el("dialog", { "aria-labelledby": "dialog-title" }, heading, form);
   let asked = 0;

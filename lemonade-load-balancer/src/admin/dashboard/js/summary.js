@@ -11,6 +11,7 @@ export class Summary {
   #model;
   #press;
   #points = "";
+  #gist = null;
 
   /** `press` has what a point's button does, by its kind. */
   constructor(model, press) {
@@ -27,10 +28,11 @@ export class Summary {
     this.#figures(shown);
   }
 
-  #verdict({ level, headline, points }) {
+  #verdict({ level, headline, gist, points }) {
     mark(byId("verdict"), "data-level", level);
     say(byId("verdict-shape"), SHAPES[level]);
     say(byId("verdict-text"), headline);
+    this.#tell(gist, headline);
     document.title = `${level === "fine" ? "" : `${SHAPES[level]} `}Lemonade`;
     const sign = JSON.stringify(points);
     const list = byId("verdict-points");
@@ -38,6 +40,13 @@ export class Summary {
     if (sign === this.#points || list.contains(document.activeElement)) return;
     this.#points = sign;
     list.replaceChildren(...points.map((point) => this.#point(point)));
+  }
+
+  /** Said aloud when something else is wrong than before, not every second. */
+  #tell(gist, headline) {
+    if (gist === this.#gist) return;
+    this.#gist = gist;
+    say(byId("verdict-told"), headline);
   }
 
   #point({ text, press }) {

@@ -12,7 +12,7 @@ import { isDrained, isTrouble, rank, shape } from "./states.js";
 const BEYOND = 4;
 const MOST_ROWS = 60;
 
-const trouble = (backend) => [rank(backend.state), -backend.errors - backend.faults, -(backend.p99_seconds ?? 0)];
+const trouble = (backend) => [rank(backend.state), -backend.errors - backend.faults];
 
 /** What can be sorted by: the first click puts what is worst or most on top. */
 const COLUMNS = {

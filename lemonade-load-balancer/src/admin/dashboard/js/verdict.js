@@ -17,10 +17,13 @@ const FAILING = 0.02;
 const LEVELS = ["fine", "notice", "trouble"];
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** `level` is `fine`, `notice` or `trouble`; each of `points` has a text, and `press` where something could be done. */
+/**
+ * `level` is `fine`, `notice` or `trouble`; each of `points` has a text, and `press` where something could be done. `gist` changes when
+ * something else is wrong, not when the same thing is a little worse.
+ */
 export function judge({ sample, past, events, decisions, status, then }) {
   const findings = [];
-  const found = (level, text, points = []) => findings.push({ level, text, points });
+  const found = (level, text, points = [], gist = text.replace(/[\d.,]+/g, "#")) => findings.push({ level, text, points, gist });
   const recent = past.slice(-RECENT);
   const backends = sample.backends ?? [];
   phase(sample, found);
@@ -28,11 +31,12 @@ export function judge({ sample, past, events, decisions, status, then }) {
   panic(sample, found);
   errors(recent, backends, found);
   pressure(recent, found);
-  latency(past, found);
+  latency(past, backends, found);
   reload(status, then, found);
   const level = LEVELS[Math.max(0, ...findings.map((finding) => LEVELS.indexOf(finding.level)))];
   const headline = findings.length > 0 ? findings.map((finding) => finding.text).join(" ") : calm(sample);
-  return { level, headline, points: [...findings.flatMap((finding) => finding.points), ...news(decisions, events, then)] };
+  const gist = findings.map((finding) => finding.gist).join();
+  return { level, headline, gist, points: [...findings.flatMap((finding) => finding.points), ...news(decisions, events, then)] };
 }
 
 function calm(sample) {
@@ -51,17 +55,20 @@ function membership(sample, backends, found) {
   const out = backends.filter(isOut);
   const drained = backends.filter(isDrained);
   if (out.length > 0) {
-    const named = out.map((backend) => `${backend.name} ${backend.state}${backend.why ? ` (${backend.why})` : ""}`);
+    const named = out.map((backend) => `${backend.name} ${backend.state}${backend.why ? ` (${lasting(backend.why)})` : ""}`);
     const are = out.length === 1 ? "backend is" : "backends are";
     const level = out.every((backend) => backend.state === "starting") ? "notice" : "trouble";
-    found(level, `${count(out.length)} of ${count(backends.length)} ${are} out: ${list(named)}.`, outPoints(out, backends));
+    found(level, `${count(out.length)} of ${count(backends.length)} ${are} out: ${list(named)}.`, outPoints(out, backends), out.map((backend) => backend.name).join("+"));
   }
   if (drained.length > 0) {
     const names = list(drained.map((backend) => backend.name));
     const point = { text: "A drained backend comes back when it is enabled.", press: { kind: "enable", name: drained[0].name } };
-    found("notice", `${names} ${drained.length === 1 ? "is" : "are"} drained.`, [point]);
+    found("notice", `${names} ${drained.length === 1 ? "is" : "are"} drained.`, [point], `drained ${names}`);
   }
 }
+
+/** A countdown is for the table: a headline that counts cannot be read. */
+const lasting = (why) => why.replace(/; for another .*$/, "");
 
 function outPoints(out, backends) {
   const serving = backends.filter((backend) => backend.share > 0 && !isOut(backend));
@@ -111,11 +118,21 @@ function pressure(recent, found) {
   if (queued > 0) found("notice", `${plural(queued, "request")} waiting for a backend with room.`);
 }
 
-function latency(past, found) {
+function latency(past, backends, found) {
   const p99 = (samples) => median(samples.map((sample) => sample.p99_seconds).filter((value) => value !== undefined));
   const [now, usual] = [p99(past.slice(-RECENT)), p99(past.slice(-BEFORE, -RECENT))];
   if (past.length < ENOUGH || now === null || usual === null) return;
-  if (now > usual * 2 && now > usual + 0.02) found("notice", `p99 is ${duration(now)}, usually ${duration(usual)}.`, []);
+  if (now > usual * 2 && now > usual + 0.02) found("notice", `p99 is ${duration(now)}, usually ${duration(usual)}.`, slowest(backends));
+}
+
+/** Who stands out, if anyone does. */
+function slowest(backends) {
+  const answering = backends.filter((backend) => backend.p99_seconds !== undefined).toSorted((one, other) => other.p99_seconds - one.p99_seconds);
+  const rest = median(answering.slice(1).map((backend) => backend.p99_seconds));
+  const [slow] = answering;
+  if (rest === null || slow.p99_seconds < rest * 2) return [];
+  const text = `The slowest is ${slow.name}: p99 to first byte ${duration(slow.p99_seconds)}, the others ${duration(rest)}.`;
+  return [{ text, press: { kind: "drain", name: slow.name } }];
 }
 
 function median(numbers) {
@@ -135,10 +152,10 @@ function news(decisions, events, then) {
   const decision = decisions.find((candidate) => !candidate.suppressed && age(candidate) <= NEWS);
   const points = [];
   if (decision) {
-    const text = `The engine switched from ${words(decision.from)} to ${words(decision.to)} ${span(age(decision))} before: rule ${words(decision.rule)}.`;
+    const text = `The engine switched from ${words(decision.from)} to ${words(decision.to)} ${span(age(decision))} ago: rule ${words(decision.rule)}.`;
     points.push({ text, press: { kind: "decision", id: decision.id } });
   }
   const hand = events.findLast((event) => event.type === "changed_by_hand" && age(event) <= NEWS);
-  if (hand) points.push({ text: `Changed by hand ${span(age(hand))} before: ${hand.change}.` });
+  if (hand) points.push({ text: `Changed by hand ${span(age(hand))} ago: ${hand.change}.` });
   return points;
 }
