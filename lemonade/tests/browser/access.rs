@@ -88,7 +88,7 @@ async fn assert_within(page: &Page) {
 
 #[tokio::test]
 async fn theme_follows_the_system_or_the_switch() {
-    let balancer = Balancer::before(&[], "");
+    let balancer = Balancer::alone();
     let page = Page::open(balancer.admin).await;
     let ground = "return getComputedStyle(document.body).backgroundColor";
     page.prefer("prefers-color-scheme", "light");

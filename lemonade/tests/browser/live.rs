@@ -41,7 +41,7 @@ async fn page_loads_and_follows_every_second() {
 
     // A worker that fails is the first row, and the first words.
     workers[1].chaos("{\"error_rate\": \"100%\"}");
-    page.until_text("#verdict-text", "1 of 2 backend is out: w2 ejected")
+    page.until_text("#verdict-text", "1 of 2 backends is out: w2 ejected")
         .await;
     page.until("document.querySelector('#backends-body tr:not(.spacer)').dataset.name === 'w2'")
         .await;
@@ -61,7 +61,7 @@ async fn page_loads_and_follows_every_second() {
 
 #[tokio::test]
 async fn files_are_sent_with_a_strict_policy() {
-    let balancer = Balancer::before(&[], "");
+    let balancer = Balancer::alone();
     let answer = head(balancer.admin, "/");
     let policy = answer
         .lines()

@@ -79,6 +79,14 @@ impl Balancer {
         Balancer::configured(&format!("{more}\nbackends:\n{list}"), LOCAL, LOCAL)
     }
 
+    /// Before nobody who answers.
+    pub(crate) fn alone() -> Balancer {
+        Balancer::before(
+            &[("nobody".to_owned(), ([127, 0, 0, 1], 1).into())],
+            "health: off",
+        )
+    }
+
     pub(crate) fn of(workers: &[Worker], more: &str) -> Balancer {
         let backends: Vec<_> = workers
             .iter()
@@ -90,12 +98,16 @@ impl Balancer {
     fn configured(text: &str, listen: &str, admin: &str) -> Balancer {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("load-balancer.yaml");
-        let admin = match text.contains("admin:") {
-            true => String::new(),
-            false => format!("admin: {admin}\n"),
-        };
-        let fixed =
-            format!("listen: {listen}\n{admin}health: {{ interval: 1s, timeout: 500ms }}\n{text}");
+        let mut fixed = format!("listen: {listen}\n");
+        for (key, value) in [
+            ("admin", admin),
+            ("health", "{ interval: 1s, timeout: 500ms }"),
+        ] {
+            if !text.contains(&format!("{key}:")) {
+                fixed += &format!("{key}: {value}\n");
+            }
+        }
+        fixed += text;
         std::fs::write(&file, fixed).unwrap();
         let mut balancer = Balancer {
             listen: ([127, 0, 0, 1], 0).into(),

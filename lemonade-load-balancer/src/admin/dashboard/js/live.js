@@ -10,6 +10,8 @@ const LONGEST_WAIT = 5_000;
 const SILENCE = 5_000;
 /** Figures that no event announces are asked for so often. */
 const REFRESH = 5_000;
+/** A page that nobody has seen for so long lets its two connections go: a browser opens no more than six to one address. */
+const UNSEEN = 10_000;
 /** Events after which other answers are other than before. */
 const STIRRING = new Set(["reloaded", "reload_refused", "changed_by_hand", "discovered", "decision", "decision_settled"]);
 
@@ -27,7 +29,9 @@ export class Live {
   }
 
   async run() {
+    document.addEventListener("visibilitychange", () => this.#letGoUnseen());
     for (;;) {
+      await seen();
       const problem = await this.#connect().catch((error) => error);
       this.#session?.abort();
       this.#model.connected = false;
@@ -41,7 +45,12 @@ export class Live {
   async show(sample) {
     this.#model.choose(sample);
     const detail = await api.get(`history/${sample.id}`).catch(() => null);
-    if (detail) this.#model.detail(detail);
+    // The oldest may have gone meanwhile: then there are the totals.
+    this.#model.detail(detail ?? { ...sample, backends: [] });
+  }
+
+  #letGoUnseen() {
+    setTimeout(() => document.hidden && this.#session?.abort(), UNSEEN);
   }
 
   async #connect() {
@@ -59,10 +68,11 @@ export class Live {
     const model = this.#model;
     const [status, history] = await Promise.all([api.get("status", signal), api.get("history?seconds=900", signal)]);
     const columns = await api.get(`history/backends?seconds=${depth(status.backends)}`, signal);
+    const same = model.status?.pid === status.pid;
     model.status = status;
     model.columns.clear();
     model.columns.load(columns);
-    model.load(history.samples);
+    model.load(history.samples, same);
     model.events = [];
     await this.refresh(signal);
     model.changed();
@@ -133,4 +143,9 @@ export class Live {
     this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);
     return new Promise((resume) => setTimeout(resume, wait));
   }
+}
+
+/** Promises that somebody looks. */
+async function seen() {
+  while (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, { once: true }));
 }

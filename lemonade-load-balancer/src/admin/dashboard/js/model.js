@@ -71,10 +71,10 @@ export class Model extends EventTarget {
     return this.samples[guess]?.id === id ? guess : this.samples.findIndex((sample) => sample.id === id);
   }
 
-  /** Takes the whole past, as after a start or a restart of the balancer. */
-  load(samples) {
+  /** Takes the whole past. `same`: of the process that it was of before, so that the chosen second is still what it was. */
+  load(samples, same = false) {
     this.samples = samples.slice(-KEPT);
-    this.#chosen = null;
+    if (!same) this.#chosen = null;
   }
 
   /** A new second; `false` if there is a gap before it. */

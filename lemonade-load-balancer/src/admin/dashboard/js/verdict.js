@@ -52,19 +52,27 @@ function phase(sample, found) {
 
 function membership(sample, backends, found) {
   if (sample.backends_all === 0) return found("trouble", "There is no backend: every request is answered 503.");
+  if (backends.length === 0 && sample.backends_usable < sample.backends_all) {
+    const unusable = sample.backends_all - sample.backends_usable;
+    return found("trouble", `${count(unusable)} of ${count(sample.backends_all)} backends not usable; which ones is not kept for this second.`);
+  }
   const out = backends.filter(isOut);
   const drained = backends.filter(isDrained);
   if (out.length > 0) {
     const named = out.map((backend) => `${backend.name} ${backend.state}${backend.why ? ` (${lasting(backend.why)})` : ""}`);
-    const are = out.length === 1 ? "backend is" : "backends are";
     const level = out.every((backend) => backend.state === "starting") ? "notice" : "trouble";
-    found(level, `${count(out.length)} of ${count(backends.length)} ${are} out: ${list(named)}.`, outPoints(out, backends), out.map((backend) => backend.name).join("+"));
+    found(level, `${howMany(out, backends)} out: ${list(named)}.`, outPoints(out, backends), out.map((backend) => backend.name).join("+"));
   }
   if (drained.length > 0) {
     const names = list(drained.map((backend) => backend.name));
     const point = { text: "A drained backend comes back when it is enabled.", press: { kind: "enable", name: drained[0].name } };
     found("notice", `${names} ${drained.length === 1 ? "is" : "are"} drained.`, [point], `drained ${names}`);
   }
+}
+
+function howMany(out, backends) {
+  if (backends.length === 1) return "The only backend is";
+  return `${count(out.length)} of ${count(backends.length)} backends ${out.length === 1 ? "is" : "are"}`;
 }
 
 /** A countdown is for the table: a headline that counts cannot be read. */
