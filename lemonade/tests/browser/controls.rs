@@ -67,7 +67,7 @@ async fn strategy_is_switched_and_refusals_are_shown() {
     let page = Page::open(balancer.admin).await;
     page.until_text("#strategy-name", "round robin").await;
     page.press("#change-strategy").await;
-    page.choose("#new-strategy", "least_connections").await;
+    page.choose("#new-strategy", "least connections").await;
     page.until_text(
         "dialog[open] .consequences",
         "picked by least connections instead of round robin",

@@ -14,6 +14,7 @@ async fn dump_opens_from_a_file_and_shows_what_was() {
     let page = Page::open(balancer.admin).await;
     balancer.change("POST", "/api/v1/backends/w1/drain", "");
     page.until_text(&Page::row("w1"), "draining").await;
+    page.until_text(&Page::row("w2"), "100 %").await;
     page.until_text("#events", "By hand").await;
     page.until("Number(scrubber.max) - Number(scrubber.min) >= 3")
         .await;

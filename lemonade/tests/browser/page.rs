@@ -138,10 +138,10 @@ impl Page {
         element.send_keys(text).await.unwrap();
     }
 
-    /// Chooses an option by its value.
-    pub(crate) async fn choose(&self, selector: &str, value: &str) {
+    /// Chooses an option as with the keyboard: by typing what it says.
+    pub(crate) async fn choose(&self, selector: &str, option: &str) {
         let element = self.client().find(Locator::Css(selector)).await.unwrap();
-        element.select_by_value(value).await.unwrap();
+        element.send_keys(option).await.unwrap();
     }
 
     /// Presses a key on whatever has the focus.
