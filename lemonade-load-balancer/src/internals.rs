@@ -5,7 +5,7 @@ use crate::http1::chunked::{Decoder, Keep};
 use crate::http1::request::RequestHead;
 use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
-use crate::proxy::headers::{Forwarding, Recipient, RequestId, RequestIds};
+use crate::proxy::headers::{Forwarding, Own, Recipient, RequestId, RequestIds};
 use crate::proxy::headers::{write_request, write_response};
 
 const LIMITS: HeadLimits = HeadLimits {
@@ -43,7 +43,12 @@ impl Rewriter {
         let head = RequestHead::parse(&bytes[..length], &LIMITS, &mut self.fields).ok()?;
         let id = self.ids.of(&head);
         let host = || "fallback:80".to_owned();
-        write_request(&head, &self.forwarding, &self.headers, &id, None, host, out);
+        let own = Own {
+            id: &id,
+            cookie: None,
+            trace: None,
+        };
+        write_request(&head, &self.forwarding, &self.headers, &own, host, out);
         Some(length)
     }
 

@@ -15,6 +15,7 @@ mod plan;
 mod raw;
 mod schema;
 mod secret;
+mod telemetry;
 mod validate;
 mod view;
 
@@ -30,6 +31,10 @@ pub(crate) use plan::Side;
 pub use plan::{Change, Member, Moved, Plan};
 pub use schema::schema;
 pub use secret::{Secret, without_password};
+pub use telemetry::{
+    Flavour, MetricsConfig, OtlpConfig, OtlpUrl, ResourceConfig, StatsdAddress, StatsdConfig,
+    TracingConfig,
+};
 pub use validate::{Loaded, admin, check, load};
 pub use view::view;
 
@@ -81,6 +86,12 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// Which requests are logged.
     pub access_log: AccessLog,
+    /// Metrics that are pushed.
+    pub metrics: MetricsConfig,
+    /// Traces of single requests; `None` is `tracing: off`, the default.
+    pub tracing: Option<TracingConfig>,
+    /// Who metrics and traces are said to come from: what the environment says, no key.
+    pub resource: ResourceConfig,
     /// Threads, and how the process comes and goes.
     pub runtime: Runtime,
 }
@@ -364,6 +375,9 @@ impl Default for Config {
                 format: AccessLogFormat::Json,
                 file: None,
             },
+            metrics: MetricsConfig::default(),
+            tracing: None,
+            resource: ResourceConfig::default(),
             runtime: Runtime::default(),
         }
     }

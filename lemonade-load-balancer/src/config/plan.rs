@@ -192,6 +192,8 @@ fn settings(from: &Config, to: &Config) -> Vec<&'static str> {
         ("headers", from.headers == to.headers),
         ("admin.token", token(from) == token(to)),
         ("access_log", from.access_log == to.access_log),
+        ("metrics", from.metrics == to.metrics),
+        ("tracing", from.tracing == to.tracing),
         ("runtime", from.runtime == to.runtime),
     ];
     parts

@@ -7,10 +7,12 @@
 mod affinity;
 mod engine;
 mod reliability;
+mod telemetry;
 
 pub(super) use affinity::{RawAuto, RawKey, RawSameSite, RawSticky};
 pub(super) use engine::{RawEngine, RawMode, RawPrometheus, RawRule};
 pub(super) use reliability::{RawHedge, RawOutlier, RawRetries};
+pub(super) use telemetry::{RawFlavour, RawMetrics, RawOtlp, RawStatsd, RawTracing};
 
 use crate::strategy;
 use lemonade_config::{
@@ -67,13 +69,15 @@ pub(super) struct Raw {
     pub(super) admin: Option<Switch<ShortOr<RawAdmin>>>,
     /// Which requests are logged: `off`, `all`, a share, or a table.
     pub(super) access_log: Option<Switch<ShortOr<RawAccessLog>>>,
+    /// Metrics that are pushed; `/metrics` is there anyway.
+    pub(super) metrics: RawMetrics,
+    /// Traces of single requests: `off`, an OpenTelemetry server's URL, or a table.
+    pub(super) tracing: Option<Switch<ShortOr<RawTracing>>>,
     /// Threads, and how the process comes and goes.
     pub(super) runtime: RawRuntime,
 
     /// Older names for `listen` and `limits.max_connections`.
     pub(super) proxy: RawProxy,
-    /// An older block without effect.
-    pub(super) metrics: RawMetrics,
     /// An older name for `health.interval`; a bare number is seconds.
     pub(super) health_check_interval: Option<RawDuration>,
     /// An older name for `health.timeout`; a bare number is seconds.
@@ -528,13 +532,4 @@ pub(super) struct RawProxy {
     pub(super) listen_address: Option<ListenAddress>,
     /// An older name for `limits.max_connections`.
     pub(super) max_connections: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub(super) struct RawMetrics {
-    /// How often an older release sampled; here, metrics are summed when they are scraped.
-    #[serde(rename = "interval")]
-    _interval: Option<RawDuration>,
 }

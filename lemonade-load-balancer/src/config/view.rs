@@ -4,8 +4,8 @@
 
 use super::{
     AccessLogFormat, AdminConfig, Affinity, BackendConfig, Config, DnsConfig, DnsKind,
-    EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, Probe, PrometheusConfig,
-    Retries, Secure, Sticky, WhenFull,
+    EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, OtlpConfig, Probe,
+    PrometheusConfig, Retries, Secure, StatsdConfig, Sticky, TracingConfig, WhenFull,
 };
 use crate::decision::Rule;
 use crate::outlier::Rules;
@@ -55,6 +55,12 @@ pub fn view(config: &Config) -> Value {
         "headers": { "forwarded": config.headers.forwarded },
         "admin": config.admin.as_ref().map_or(off(), admin),
         "access_log": access_log(config),
+        "metrics": {
+            "interval": duration(config.metrics.interval),
+            "otlp": config.metrics.otlp.as_ref().map_or(off(), otlp),
+            "statsd": config.metrics.statsd.as_ref().map_or(off(), statsd),
+        },
+        "tracing": config.tracing.as_ref().map_or(off(), tracing),
         "runtime": {
             "drain_timeout": duration(config.runtime.drain_timeout),
             "drain_delay": duration(config.runtime.drain_delay),
@@ -300,6 +306,31 @@ fn access_log(config: &Config) -> Value {
     view
 }
 
+/// Its headers are credentials, most often.
+fn otlp(otlp: &OtlpConfig) -> Value {
+    json!({ "endpoint": otlp.endpoint.to_string(), "timeout": duration(otlp.timeout) })
+}
+
+fn statsd(statsd: &StatsdConfig) -> Value {
+    let mut view = json!({
+        "address": statsd.address.to_string(),
+        "prefix": statsd.prefix,
+        "flavour": statsd.flavour.as_str(),
+    });
+    if !statsd.tags.is_empty() {
+        let tags = statsd.tags.iter();
+        let tags: Map<String, Value> = tags
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
+        view["tags"] = tags.into();
+    }
+    view
+}
+
+fn tracing(tracing: &TracingConfig) -> Value {
+    json!({ "otlp": otlp(&tracing.otlp), "sample": percent(tracing.sample) })
+}
+
 fn discovery(config: &Config) -> Value {
     let mut view = Map::new();
     if let Some(sql) = &config.discovery.sql {
@@ -373,6 +404,9 @@ mod tests {
             },
             "admin": "127.0.0.1:4",
             "access_log": { "sample": "0.7%", "format": "text", "file": "/tmp/log" },
+            "metrics": { "interval": "3s", "otlp": { "endpoint": "https://h/x", "timeout": "1s" },
+                "statsd": { "address": "unix:/run/s", "prefix": "a.", "tags": { "env": "x", "az": "y:z" } } },
+            "tracing": { "otlp": "http://h:4318", "sample": "0.7%" },
             "runtime": { "shards": 200, "drain_timeout": "1s", "drain_delay": "2s", "config_watch_interval": "20ms" }
         }"#;
         let config = read(text);
@@ -386,7 +420,8 @@ mod tests {
         }
         let plain = read(
             r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": { "mode": "off", "trace_sample": "off" },
-                "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 }}"#,
+                "slow_start": "off", "panic_threshold": "off", "limits": { "max_in_flight": 7 },
+                "metrics": { "otlp": "off", "statsd": { "address": "h:1", "flavour": "plain" } }, "tracing": "off" }"#,
         );
         assert_eq!(read(&view(&plain).to_string()), plain);
     }
@@ -410,7 +445,8 @@ mod tests {
     #[test]
     fn secrets_are_not_seen() {
         let text = r#"{"discovery": {"sql": "postgres://u:hush@h/d"}, "admin": {"token": "hushhushhushhush"}, "sticky": {"secret": "hushhushhushhush"},
-            "health": {"headers": {"Authorization": "hush", "x-api-key": "hush", "Host": "seen"}}}"#;
+            "health": {"headers": {"Authorization": "hush", "x-api-key": "hush", "Host": "seen"}},
+            "metrics": {"otlp": {"endpoint": "http://h", "headers": {"api-key": "hush"}}}, "tracing": {"otlp": {"endpoint": "http://h", "headers": {"x": "hush"}}}}"#;
         let view = view(&read(text)).to_string();
         assert!(!view.contains("hush") && view.contains("seen"), "{view}");
     }

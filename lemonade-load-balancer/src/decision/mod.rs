@@ -6,29 +6,31 @@
 //! without a reason that can be read afterwards; and what made things worse is taken back and left alone for a while.
 
 pub mod capacity;
+mod engine;
 mod log;
+mod record;
 pub mod regime;
 pub mod rules;
 #[cfg(test)]
 mod scene;
+mod settings;
 pub mod shadow;
 pub mod window;
 
+pub use engine::{Engine, Orders};
 pub use log::Log;
+pub use record::{Alternative, Decision, Effect, Fact, Verdict, Why};
 pub use regime::{Evidence, Regime};
 pub use rules::{Condition, ConditionError, Rule};
+pub use settings::{Mode, Settings};
 pub use shadow::Forecast;
 pub use window::{BackendSample, Sample};
 
 use crate::strategy::Name;
-use regime::{CALM, Judge};
-use rules::{Readings, RuleState};
-use serde::{Serialize, Serializer};
-use shadow::Shadow;
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use regime::CALM;
+use std::collections::HashMap;
 use std::time::Duration;
-use window::{Recent, Windows};
+use window::Recent;
 
 /// When a promise is looked at, and how far back what it is compared with goes.
 const PROBATION: Duration = Duration::from_secs(30);
@@ -58,238 +60,6 @@ pub const BUILT_IN: [&str; 8] = [
     "candidates",
     "rule_over",
 ];
-
-/// What the engine may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Switch.
-    #[default]
-    On,
-    /// Say what it would do, and do nothing.
-    Advise,
-    /// Nothing: the first candidate picks.
-    Off,
-}
-
-impl Mode {
-    /// As written in configurations.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::On => "on",
-            Mode::Advise => "advise",
-            Mode::Off => "off",
-        }
-    }
-}
-
-/// What the configuration says of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Default `on`.
-    pub mode: Mode,
-    /// The least time between two switches. Default 60 s, 1 s to 24 h.
-    pub cooldown: Duration,
-    /// Strategies to choose between; the first one picks at the start. Default `least_delay`, `least_connections`,
-    /// `round_robin`; at least one.
-    pub candidates: Vec<Name>,
-    /// The operator's own rules; the first that applies wins over all else.
-    pub rules: Vec<Rule>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            mode: Mode::On,
-            cooldown: Duration::from_secs(60),
-            candidates: vec![Name::LeastDelay, Name::LeastConnections, Name::RoundRobin],
-            rules: Vec::new(),
-        }
-    }
-}
-
-impl Settings {
-    /// Who picks at the start, and while the engine is off.
-    pub fn first(&self) -> Name {
-        self.candidates.first().copied().unwrap_or_default()
-    }
-
-    /// Who picks where nothing speaks for anyone else.
-    fn home(&self) -> Name {
-        match self.candidates.contains(&Name::LeastDelay) {
-            true => Name::LeastDelay,
-            false => self.first(),
-        }
-    }
-
-    fn allows(&self, name: Name) -> bool {
-        let plain = match name {
-            Name::WeightedRoundRobin => Name::RoundRobin,
-            other => other,
-        };
-        self.candidates.contains(&name) || self.candidates.contains(&plain)
-    }
-}
-
-/// One figure that a decision rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Fact {
-    /// What was measured.
-    pub what: String,
-    /// What it came to.
-    pub value: String,
-    /// What it is held against.
-    pub threshold: String,
-}
-
-impl Fact {
-    fn new(
-        what: impl Into<String>,
-        value: impl Into<String>,
-        threshold: impl Into<String>,
-    ) -> Self {
-        Fact {
-            what: what.into(),
-            value: value.into(),
-            threshold: threshold.into(),
-        }
-    }
-}
-
-/// A strategy that was looked at, what was foretold of it, and why it was not taken.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Alternative {
-    /// Its name.
-    #[schema(value_type = String)]
-    pub strategy: Name,
-    /// The time to first byte, in seconds, that half of the answers would stay within; absent where nothing was played.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p50_seconds: Option<f64>,
-    /// That 99 of 100 would stay within.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p99_seconds: Option<f64>,
-    /// The share of failures.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errors: Option<f64>,
-    /// Why not; absent for the one that was decided for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rejected: Option<String>,
-}
-
-/// Why a switch was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// The last one was too short a while ago.
-    Cooldown,
-    /// It broke its promise not long ago.
-    Barred,
-    /// The configuration does not name it.
-    NotACandidate,
-    /// It would not be better by enough.
-    NoGain,
-    /// The engine only advises.
-    Advise,
-    /// Somebody set the strategy by hand.
-    ByHand,
-}
-
-impl Why {
-    /// The label of metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Why::Cooldown => "cooldown",
-            Why::Barred => "barred",
-            Why::NotACandidate => "not_a_candidate",
-            Why::NoGain => "no_gain",
-            Why::Advise => "advise",
-            Why::ByHand => "by_hand",
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Why {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// What came of a switch, half a minute later.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Effect {
-    /// The time to first byte, in seconds, that 99 of 100 answers stayed within, before and after.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before_p99_seconds: Option<f64>,
-    /// The same after.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after_p99_seconds: Option<f64>,
-    /// Requests a second before.
-    pub before_rate: f64,
-    /// Requests a second after.
-    pub after_rate: f64,
-    /// What it comes to: `kept`, `broken`, `load_changed`, `too_few`.
-    #[schema(value_type = String)]
-    pub verdict: Verdict,
-}
-
-/// Whether a promise was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It is no worse than before.
-    Kept,
-    /// It is worse than before by a fifth, at like load.
-    Broken,
-    /// The load is another, so nothing can be compared.
-    LoadChanged,
-    /// There were too few answers.
-    TooFew,
-}
-
-/// A switch, or one that was not made; all that is needed to explain it.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Decision {
-    /// Rises by one with every decision of this process.
-    pub id: u64,
-    /// When, RFC 3339; written by whoever keeps it.
-    pub time: String,
-    /// Who picked.
-    #[schema(value_type = String)]
-    pub from: Name,
-    /// Who picks from now on, or would.
-    #[schema(value_type = String)]
-    pub to: Name,
-    /// The operator's rule of that name, or a built-in one: `streams`, `calm`, `saturated`, `varied`, `promise`, `candidates`, `rule_over`.
-    pub rule: String,
-    /// What kind of traffic it is.
-    #[schema(value_type = String)]
-    #[serde(serialize_with = "as_word")]
-    pub regime: Regime,
-    /// What it rests on.
-    pub evidence: Vec<Fact>,
-    /// Everyone who was considered.
-    pub alternatives: Vec<Alternative>,
-    /// What was foretold, scaled by what is measured now: the time to first byte, in seconds, that 99 of 100 answers stay within.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub promised_p99_seconds: Option<f64>,
-    /// Until the next switch may be made, in seconds, at the time of the decision and not counting it.
-    pub cooldown_left_seconds: f64,
-    /// Why the switch was not made; absent where it was.
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suppressed: Option<Why>,
-    /// What came of it; absent until that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
-}
-
-fn as_word<S: Serializer>(regime: &Regime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(regime.as_str())
-}
 
 /// What one decision is made of.
 #[derive(Debug)]
@@ -740,141 +510,6 @@ fn rejection(
         },
         (Some(Why::ByHand), _) => "the strategy was set by hand".to_owned(),
         _ => "the engine only advises".to_owned(),
-    }
-}
-
-/// Everything between two ticks.
-#[derive(Debug)]
-pub struct Engine {
-    windows: Windows,
-    judge: Judge,
-    rules: HashMap<String, (Condition, RuleState)>,
-    state: State,
-}
-
-/// What one tick goes by.
-#[derive(Debug)]
-pub struct Orders<'o> {
-    /// What the configuration says.
-    pub settings: &'o Settings,
-    /// What sources outside said lately.
-    pub external: &'o BTreeMap<String, f64>,
-    /// Somebody set the strategy by hand.
-    pub by_hand: bool,
-}
-
-impl Engine {
-    /// Begins with `current`.
-    pub fn new(current: Name) -> Self {
-        Engine {
-            windows: Windows::default(),
-            judge: Judge::default(),
-            rules: HashMap::new(),
-            state: State::new(current),
-        }
-    }
-
-    /// Who picks, where it is the engine's to say.
-    pub fn current(&self) -> Name {
-        self.state.current
-    }
-
-    /// Somebody else says who picks now: the cool-down begins anew.
-    pub fn follow(&mut self, current: Name, now: Duration) {
-        self.state.current = current;
-        self.state.last_switch = Some(now);
-        (self.state.promise, self.state.revert) = (None, None);
-        self.state.by_rule = false;
-    }
-
-    /// When the last switch was, by the engine or by hand.
-    pub fn switched(&self) -> Option<Duration> {
-        self.state.last_switch
-    }
-
-    /// Nobody looks for a while: what was seen before says nothing about what comes after. Who picks, and since when, stays.
-    pub fn forget(&mut self) {
-        if self.windows.is_empty() {
-            return;
-        }
-        (self.windows, self.judge) = (Windows::default(), Judge::default());
-        self.rules.clear();
-        (self.state.promise, self.state.revert) = (None, None);
-        self.state.by_rule = false;
-        (self.state.suppressed, self.state.forecasts) = (None, None);
-    }
-
-    /// Takes in one second and weighs it. `seed`: for what is played before a switch. Cost: about half a microsecond a
-    /// backend; before a switch, some milliseconds.
-    pub fn tick(
-        &mut self,
-        sample: &Sample,
-        orders: &Orders<'_>,
-        now: Duration,
-        seed: u64,
-    ) -> Outcome {
-        self.windows.observe(sample, now);
-        let evidence = Evidence::of(&self.windows);
-        let regime = self.judge.judge(&evidence, now);
-        let settings = orders.settings;
-        let rule = self.rule(&evidence, orders, now);
-        let since = self.state.promise.as_ref().map(|promise| promise.at);
-        let half_minute = now.saturating_sub(PROBATION);
-        let lately = self
-            .windows
-            .since(since.map_or(half_minute, |at| at.max(half_minute)));
-        let inputs = Inputs {
-            settings,
-            evidence,
-            regime,
-            regime_held: self.judge.held(now),
-            rule,
-            weighted: sample
-                .backends
-                .windows(2)
-                .any(|pair| pair[0].weight != pair[1].weight),
-            forbidden: match (orders.by_hand, settings.mode) {
-                (true, _) => Some(Why::ByHand),
-                (false, Mode::On) => None,
-                (false, Mode::Advise | Mode::Off) => Some(Why::Advise),
-            },
-            lately: Lately::of(&lately),
-        };
-        let windows = &self.windows;
-        let mut play = |names: &[Name]| {
-            let shadow = Shadow::new(windows, seed);
-            let played = shadow.map(|shadow| names.iter().map(|name| shadow.play(*name)).collect());
-            played.unwrap_or_default()
-        };
-        decide(&inputs, &mut self.state, now, &mut play)
-    }
-
-    /// The first of the operator's rules that applies. All of them are looked at: each has its own time.
-    fn rule<'o>(
-        &mut self,
-        evidence: &Evidence,
-        orders: &Orders<'o>,
-        now: Duration,
-    ) -> Option<(&'o Rule, Vec<Fact>)> {
-        let rules = &orders.settings.rules;
-        let same = |name: &String, when: &Condition| {
-            let mut rules = rules.iter();
-            rules.any(|rule| rule.name == *name && rule.when == *when)
-        };
-        self.rules.retain(|name, (when, _)| same(name, when));
-        if rules.is_empty() {
-            return None;
-        }
-        let readings = Readings::of_now(&self.windows, evidence, orders.external);
-        let mut first = None;
-        for rule in rules {
-            let new = || (rule.when.clone(), RuleState::default());
-            let (_, state) = self.rules.entry(rule.name.clone()).or_insert_with(new);
-            if state.step(&rule.when, &readings, now) && first.is_none() {
-                first = Some((rule, rule.when.facts(&readings)));
-            }
-        }
-        first
     }
 }
 

@@ -1,6 +1,7 @@
 use super::scene::Scene;
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const HOME: Name = Name::LeastDelay;
 const COUNTING: Name = Name::LeastConnections;

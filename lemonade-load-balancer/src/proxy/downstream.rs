@@ -12,6 +12,7 @@ use super::hops;
 use super::reply::{self, Reason, Style};
 use super::shard::{OpenConnection, Shard};
 use super::sticky::Shown;
+use super::tracing::Part;
 use crate::affinity::Recognised;
 use crate::config::Config;
 use crate::http1::fields::{self, Known};
@@ -246,13 +247,18 @@ fn read_request(
     let key = view.snapshot.key();
     let key = key.map(|by| Recognised::of(&head, by, forwarding.peer, &config.headers).key());
     let shown = Shown::of(&head, forwarding, &view, shard);
+    let part = shard.part(&head, &view);
+    let own = headers::Own {
+        id: &id,
+        cookie: config.sticky.as_ref().map(|sticky| sticky.cookie.as_str()),
+        trace: part.as_ref().map(Part::told),
+    };
     let mut outbound = Output::new();
     headers::write_request(
         &head,
         forwarding,
         &config.headers,
-        &id,
-        config.sticky.as_ref().map(|sticky| sticky.cookie.as_str()),
+        &own,
         || client.local.to_string(),
         &mut outbound,
     );
@@ -261,6 +267,7 @@ fn read_request(
     } else {
         None
     };
+    let journal = shard.journal(&head, client.peer, started, part, &outbound);
     let request = Request {
         outbound,
         framing: head.framing,
@@ -274,7 +281,7 @@ fn read_request(
         started,
         key,
         shown,
-        journal: shard.journal(&head, client.peer, started),
+        journal,
     };
     client.buffer.consume(length);
     Ok((request, last))

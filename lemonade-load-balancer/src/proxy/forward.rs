@@ -307,6 +307,7 @@ async fn attempt<'s>(
     let config = &view.snapshot.config;
     let on_trial = slot.is_on_trial();
     let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
+    attempts.note(|journal| journal.address(relay));
     let hedged = repeatable && !request.upgrade && !on_trial;
     if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.

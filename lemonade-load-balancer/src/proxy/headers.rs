@@ -112,13 +112,31 @@ impl Forwarding {
     }
 }
 
-/// Writes `head` as the backend gets it. `own_cookie`: the name of a cookie that is ours, which it does not get.
+/// What a backend is told of the trace that its request belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace {
+    /// The value of `traceparent`.
+    pub(crate) parent: [u8; 55],
+    /// The client's `tracestate` still means something.
+    pub(crate) keeps_state: bool,
+}
+
+/// What is ours in the head that a backend gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'o> {
+    pub(crate) id: &'o RequestId,
+    /// The name of a cookie that is ours: the backend does not get it.
+    pub(crate) cookie: Option<&'o str>,
+    /// Instead of what the client said; its line is the last.
+    pub(crate) trace: Option<Trace>,
+}
+
+/// Writes `head` as the backend gets it.
 pub(crate) fn write_request(
     head: &RequestHead<'_>,
     forwarding: &Forwarding,
     headers: &Headers,
-    id: &RequestId,
-    own_cookie: Option<&str>,
+    own: &Own<'_>,
     fallback_host: impl FnOnce() -> String,
     out: &mut Vec<u8>,
 ) {
@@ -142,7 +160,7 @@ pub(crate) fn write_request(
             | Known::Te
             | Known::Upgrade => false,
             Known::Host => !rewrites_host,
-            Known::Cookie => own_cookie.is_none(),
+            Known::Cookie => own.cookie.is_none(),
             Known::XForwardedFor
             | Known::XForwardedHost
             | Known::XForwardedPort
@@ -150,6 +168,8 @@ pub(crate) fn write_request(
             Known::XRealIp => false,
             Known::Forwarded => forwarding.peer.trusted,
             Known::RequestId => false,
+            Known::Traceparent => own.trace.is_none(),
+            Known::Tracestate => own.trace.is_none_or(|trace| trace.keeps_state),
             Known::MaxForwards => head.max_forwards.is_none(),
             // RFC 9110 10.1.1: an HTTP/1.0 client's is ignored, and would not be by a backend that gets HTTP/1.1.
             Known::Expect => head.version == Version::Http11,
@@ -167,11 +187,11 @@ pub(crate) fn write_request(
         // HTTP/1.0 knows no Host; HTTP/1.1, which we speak to backends, requires it.
         None => line(out, b"Host: ", fallback_host().as_bytes()),
     }
-    if let Some(name) = own_cookie {
+    if let Some(name) = own.cookie {
         write_cookies(head, name, out);
     }
     write_forwarding(head, forwarding, headers, out);
-    line(out, b"X-Request-Id: ", id.as_bytes());
+    line(out, b"X-Request-Id: ", own.id.as_bytes());
     if let Some(forwards) = head.max_forwards {
         let left = forwards.saturating_sub(1);
         line(
@@ -183,6 +203,9 @@ pub(crate) fn write_request(
     if let Some(protocol) = head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         line(out, b"Upgrade: ", protocol);
+    }
+    if let Some(trace) = &own.trace {
+        line(out, b"traceparent: ", &trace.parent);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -442,8 +465,11 @@ mod tests {
             &head,
             &forwarding,
             headers,
-            &id,
-            None,
+            &Own {
+                id: &id,
+                cookie: None,
+                trace: None,
+            },
             || "10.0.0.1:8080".to_owned(),
             &mut out,
         );

@@ -303,10 +303,12 @@ impl<'s> Race<'_, 's> {
             return Second::Gone;
         };
         shard.record_hedge(&slot);
-        let relay = first.relay.copy(self.course.request.framing);
+        let mut relay = first.relay.copy(self.course.request.framing);
         let now = Instant::now();
-        self.attempts
-            .note(|journal| journal.began(&slot.upstream, now, true));
+        self.attempts.note(|journal| {
+            journal.began(&slot.upstream, now, true);
+            journal.address(&mut relay);
+        });
         match slot.upstream.take_idle(now) {
             Some(connection) => {
                 slot.sent(now);

@@ -5,11 +5,14 @@
 //! ended. Journals are used again, so that a request which has one allocates nothing for it.
 
 use super::forward::Failure;
+use super::relay::Relay;
+use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::http1::Version;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
-use std::cell::RefCell;
+use crate::traces::context::span_id;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,6 +34,12 @@ pub(super) struct Journal {
     started: Instant,
     /// In the order in which they began. They are noted where others only look at them; never borrowed across a call.
     attempts: RefCell<Vec<Attempt>>,
+    /// A line of the log may become of it.
+    pub(super) logged: bool,
+    /// A trace becomes of it.
+    pub(super) traced: Option<Traced>,
+    /// When the last pick began, and how long it took; of traced requests only.
+    picked: Cell<Option<(Duration, Duration)>>,
 }
 
 /// What a request said of itself, as it came: nothing is escaped. Of its target only the path, since queries hold secrets.
@@ -118,9 +127,13 @@ impl Journals {
         head: &RequestHead<'_>,
         client: SocketAddr,
         started: Instant,
+        part: Option<Part>,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
         journal.asked.read(head, client);
+        if let Some(part) = part {
+            journal.asked.trace_id = Some(part.trace_id());
+        }
         journal
     }
 
@@ -130,6 +143,9 @@ impl Journals {
                 asked: Asked::nothing(),
                 started,
                 attempts: RefCell::default(),
+                logged: false,
+                traced: None,
+                picked: Cell::default(),
             })
         });
         journal.started = started;
@@ -140,6 +156,7 @@ impl Journals {
     pub(super) fn give_back(&self, mut journal: Box<Journal>) {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
+        (journal.traced, journal.picked) = (None, Cell::default());
         let mut kept = self.0.borrow_mut();
         if kept.len() < KEPT && journal.asked.text.capacity() <= KEPT_TEXT {
             kept.push(journal);
@@ -152,6 +169,10 @@ impl Journals {
 pub(super) struct Attempt {
     pub(super) upstream: Rc<Upstream>,
     pub(super) began: Duration,
+    /// When it was picked, and how long that took; of traced requests only.
+    pub(super) picked: Option<(Duration, Duration)>,
+    /// What its backend is told as its parent; 0 unless the request is traced.
+    pub(super) span: u64,
     /// When its new connection was there; `None` for a kept one, and where none came.
     pub(super) connected: Option<Duration>,
     /// It went over a connection that was there already.
@@ -188,6 +209,11 @@ impl Journal {
         self.attempts.borrow_mut().push(Attempt {
             upstream: upstream.clone(),
             began: self.since(at),
+            picked: self.picked.take(),
+            span: match self.traced {
+                Some(_) => span_id(&mut fastrand::Rng::new()),
+                None => 0,
+            },
             connected: None,
             reused: false,
             hedge,
@@ -196,6 +222,24 @@ impl Journal {
             status: None,
             error: None,
         });
+    }
+
+    /// Calls `pick`, and remembers how long it took if somebody wants to know.
+    pub(super) fn picking<T>(&self, pick: impl FnOnce() -> T) -> T {
+        if self.traced.is_none() {
+            return pick();
+        }
+        let began = Instant::now();
+        let picked = pick();
+        self.picked.set(Some((self.since(began), began.elapsed())));
+        picked
+    }
+
+    /// Has the backend that gets `relay` know the latest attempt for its parent, if the request is traced.
+    pub(super) fn address(&self, relay: &mut Relay) {
+        if let (Some(traced), Some(attempt)) = (&self.traced, self.attempts.borrow().last()) {
+            traced.address(relay, attempt.span);
+        }
     }
 
     pub(super) fn connected(&self, upstream: &Rc<Upstream>, at: Instant) {

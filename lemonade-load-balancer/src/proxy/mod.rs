@@ -27,6 +27,7 @@ mod sampling;
 mod scarcity;
 mod shard;
 mod sticky;
+mod tracing;
 mod upstream;
 
 pub(crate) use admission::Admission;

@@ -253,7 +253,10 @@ impl Shard {
             attempts,
             bytes_in: bytes_in + attempts.tunnelled_in,
         };
-        self.log(&mut journal, &finish, view);
+        if journal.logged {
+            self.log(&mut journal, &finish, view);
+        }
+        self.trace(&mut journal, request, view, &finish);
         self.journals.give_back(journal);
     }
 

@@ -130,6 +130,14 @@ impl Relay {
         }
     }
 
+    /// Writes over a part of the head, of which nothing has left.
+    pub(crate) fn overwrite_head(&mut self, place: usize, bytes: &[u8]) {
+        debug_assert_eq!(self.before_sent, 0, "the head is on its way");
+        if let Some(part) = self.before.get_mut(place..place + bytes.len()) {
+            part.copy_from_slice(bytes);
+        }
+    }
+
     /// The same retained message from its start, to be sent elsewhere too.
     pub(crate) fn copy(&self, framing: Framing) -> Self {
         let mut head = Output::new();

@@ -66,6 +66,15 @@ impl Attempts {
 
     /// A place for the next attempt.
     pub(super) fn claim<'s>(&mut self, shard: &'s Shard, view: &View, asking: Asking) -> Claim<'s> {
+        let Some(journal) = self.journal.take() else {
+            return self.look_for_place(shard, view, asking);
+        };
+        let claim = journal.picking(|| self.look_for_place(shard, view, asking));
+        self.journal = Some(journal);
+        claim
+    }
+
+    fn look_for_place<'s>(&mut self, shard: &'s Shard, view: &View, asking: Asking) -> Claim<'s> {
         if self.again
             && let claim @ Claim::Slot(_) = self.tried.claim_same(shard)
         {

@@ -15,6 +15,7 @@ use super::queue::Queue;
 use super::reply::Reason;
 use super::sampling::Sampling;
 use super::scarcity::Complaint;
+use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::backend::{Backend, State};
 use crate::config::{Limits, Retries, Timeouts, WhenFull};
@@ -70,7 +71,6 @@ pub(crate) struct Shared {
     /// Where picks are handed in that somebody may want to see.
     pub(crate) drafts: control::Drafts,
     /// Where traces of sampled requests are handed in.
-    #[expect(dead_code, reason = "filled by the commits that trace requests")]
     pub(crate) traces: Traces,
     /// When time began, for strategies.
     pub(crate) epoch: Instant,
@@ -134,7 +134,7 @@ pub(super) struct Shard {
     view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
-    rng: RefCell<fastrand::Rng>,
+    pub(super) rng: RefCell<fastrand::Rng>,
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
@@ -633,16 +633,25 @@ impl Shard {
         self.ids.borrow_mut().of(head)
     }
 
-    /// A journal for a request, if it is to be logged.
+    /// A journal for a request, if it is to be logged or traced.
     pub(super) fn journal(
         &self,
         head: &RequestHead<'_>,
         client: SocketAddr,
         started: Instant,
+        part: Option<Part>,
+        outbound: &[u8],
     ) -> Option<Box<Journal>> {
         let sample = self.view.borrow().snapshot.config.access_log.sample;
         let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
-        wanted.then(|| self.journals.begin(head, client, started))
+        let traced = part.filter(Part::is_sampled);
+        if !wanted && traced.is_none() {
+            return None;
+        }
+        let mut journal = self.journals.begin(head, client, started, part);
+        journal.logged = wanted;
+        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
+        Some(journal)
     }
 }
 

@@ -33,4 +33,5 @@ mod overload;
 mod reload;
 mod retries;
 mod timeouts;
+mod tracing;
 mod upgrade;

@@ -7,6 +7,7 @@ mod discovery;
 mod engine;
 mod health;
 mod reliability;
+mod telemetry;
 
 use super::overrides::Overrides;
 use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawWhenFull};
@@ -63,6 +64,7 @@ pub fn check(
     };
     let mut config = check.config(raw.unwrap_or_default());
     check.environment(environment, &mut config);
+    check.resource_of_environment(environment, &mut config);
     check.overrides(overrides, &mut config);
     check.database_of_environment(&mut config);
     check.whole(&config);
@@ -150,6 +152,8 @@ impl Check<'_> {
             _ => config.admin,
         };
         config.access_log = access_log(raw.access_log);
+        config.metrics = self.metrics(raw.metrics);
+        config.tracing = self.tracing(raw.tracing);
         self.runtime(&raw.runtime, &mut config);
         config
     }
