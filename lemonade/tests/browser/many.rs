@@ -1,8 +1,9 @@
 //! A thousand backends stay usable.
 
 use crate::page::Page;
-use crate::stage::{Balancer, Load, Worker};
+use crate::stage::{Balancer, Load, Worker, call};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 const BACKENDS: u16 = 1_000;
 
@@ -72,6 +73,12 @@ async fn thousand_backends_stay_usable() {
         page.script("return most").await
     );
     assert!(page.holds("most > 0 && most <= 60").await);
+
+    let begun = Instant::now();
+    let (status, dump) = call(balancer.admin, "GET", "/dump", "");
+    let megabytes = dump.len() as f64 / 1e6;
+    println!("dump: {megabytes:.1} MB in {:?}", begun.elapsed());
+    assert!(status == 200 && megabytes < 8.0, "{status}, {megabytes} MB");
 
     // All can be reached: by scrolling, by filtering, by sorting.
     page.choose_by_script("#sort-by", "name").await;

@@ -107,7 +107,7 @@ impl Page {
     /// Waits until the first element of that selector shows this among other text.
     pub(crate) async fn until_text(&self, selector: &str, part: &str) {
         self.until(&format!(
-            "document.querySelector({selector:?})?.innerText.includes({part:?})"
+            "document.querySelector({selector:?})?.innerText.replaceAll('\\u00a0', ' ').includes({part:?})"
         ))
         .await;
     }
@@ -118,7 +118,8 @@ impl Page {
                 "return document.querySelector({selector:?})?.innerText ?? ''"
             ))
             .await;
-        text.as_str().unwrap_or_default().to_owned()
+        // Numbers and their units are kept together by a space of their own kind.
+        text.as_str().unwrap_or_default().replace('\u{a0}', " ")
     }
 
     /// Presses with the mouse.

@@ -2,14 +2,18 @@
 
 use crate::page::Page;
 use crate::stage::{Balancer, Load, Worker};
+use std::net::SocketAddr;
 use std::path::Path;
 
+/// The operator's own rule has something to decide within a picture's minute.
+const ENGINE: &str = "strategy: adaptive\nengine: { cooldown: 20s, rules: [{ name: rush, when: request_rate > 320 for 3s, use: least_connections }] }";
+
 const STAFF: [(&str, &str, &str); 5] = [
-    ("web-1", "actix", "8ms"),
-    ("web-2", "axum", "11ms"),
-    ("web-3", "hyper", "14ms"),
-    ("web-4", "rocket", "17ms"),
-    ("web-5", "tokio", "20ms"),
+    ("web-1", "actix", "30ms"),
+    ("web-2", "axum", "36ms"),
+    ("web-3", "hyper", "40ms"),
+    ("web-4", "rocket", "46ms"),
+    ("web-5", "tokio", "52ms"),
 ];
 
 /// Pictures of the documents are of a minute and a half; those of every test of a moment.
@@ -32,17 +36,34 @@ async fn take(page: &Page, name: &str) {
     }
 }
 
+/// An hour of lemonade in a minute and a half: more and more come, and go again.
+async fn rush(page: &Page, listen: SocketAddr) {
+    let parts = 6;
+    let mut guests: Vec<Load> = Vec::new();
+    for part in 1..=parts {
+        match part * 2 <= parts {
+            true => guests.push(Load::on(listen, 4)),
+            false => drop(guests.pop()),
+        }
+        let reached = format!("Number(scrubber.max) >= {}", seconds() * part / parts);
+        page.until_long(&reached).await;
+    }
+}
+
 #[tokio::test]
 async fn pictures_show_a_calm_day_and_an_incident() {
     let workers = STAFF.map(|(name, framework, delay)| Worker::start(name, framework, delay));
-    let balancer = Balancer::of(&workers, "strategy: adaptive");
-    let _load = Load::on(balancer.listen, 6);
+    let balancer = Balancer::of(&workers, ENGINE);
+    let _load = Load::on(balancer.listen, 10);
     let page = Page::open(balancer.admin).await;
+    page.size(1440, 1130, false);
+    let hidden = serde_json::json!({ "hidden": true });
+    page.chrome
+        .devtools("Emulation.setScrollbarsHidden", &hidden);
     page.prefer("prefers-color-scheme", "light");
     page.until_text("#verdict-text", "All 5 backends are well")
         .await;
-    page.until_long(&format!("Number(scrubber.max) >= {}", seconds()))
-        .await;
+    rush(&page, balancer.listen).await;
     take(&page, "dashboard-light").await;
     page.prefer("prefers-color-scheme", "dark");
     take(&page, "dashboard-dark").await;

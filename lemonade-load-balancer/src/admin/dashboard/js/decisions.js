@@ -49,7 +49,7 @@ function item(decision, open) {
     el("time", { datetime: decision.time, text: clock(decision.time) }),
     el("strong", { text: `${words(decision.from)} → ${words(decision.to)}` }),
     el("span", { class: "tag", text: outcome(decision) }),
-    el("span", { text: `rule ${words(decision.rule)}, traffic ${words(decision.regime)}` }),
+    el("span", { text: `rule “${words(decision.rule)}”, traffic ${words(decision.regime)}` }),
   );
   const details = el("details", { id, open: open.has(id) }, summary, promise(decision), evidence(decision), alternatives(decision));
   return el("li", { class: decision.suppressed ? "suppressed" : "made" }, details);

@@ -19,7 +19,7 @@ const TOLD = {
   discovered: (event) => ["plain", `Discovered by ${event.source}`, list(plan(event.plan), 4)],
   source_away: (event) => ["bad", `${event.source} is away`, event.error],
   source_back: (event) => ["good", `${event.source} is back`, ""],
-  decision: ({ decision }) => ["plain", decision.suppressed ? "Not switched" : "Switched", `${words(decision.from)} → ${words(decision.to)}: rule ${words(decision.rule)}`],
+  decision: ({ decision }) => ["plain", decision.suppressed ? "Not switched" : "Switched", `${words(decision.from)} → ${words(decision.to)}: rule “${words(decision.rule)}”`],
   decision_settled: ({ decision }) => ["plain", "Effect known", `of ${words(decision.from)} → ${words(decision.to)}: ${words(decision.effect?.verdict)}`],
   drained: (event) => ["plain", event.backend, event.cut > 0 ? `gone; ${plural(event.cut, "request")} cut off` : "gone; its last request has ended"],
 };

@@ -36,7 +36,18 @@ export function judge({ sample, past, events, decisions, status, then }) {
   const level = LEVELS[Math.max(0, ...findings.map((finding) => LEVELS.indexOf(finding.level)))];
   const headline = findings.length > 0 ? findings.map((finding) => finding.text).join(" ") : calm(sample);
   const gist = findings.map((finding) => finding.gist).join();
-  return { level, headline, gist, points: [...findings.flatMap((finding) => finding.points), ...news(decisions, events, then)] };
+  return { level, headline, gist, points: once([...findings.flatMap((finding) => finding.points), ...news(decisions, events, then)]) };
+}
+
+/** Each button once. */
+function once(points) {
+  const seen = new Set();
+  return points.map(({ text, press }) => {
+    const sign = JSON.stringify(press);
+    const again = seen.has(sign);
+    seen.add(sign);
+    return again ? { text } : { text, press };
+  });
 }
 
 function calm(sample) {
@@ -83,7 +94,7 @@ function outPoints(out, backends) {
   const points = [];
   if (serving.length > 0) {
     const shares = list(serving.toSorted((one, other) => other.share - one.share).map((backend) => `${backend.name} ${percent(backend.share)}`));
-    points.push({ text: `Their requests go to the others: ${shares}.` });
+    points.push({ text: `${out.length === 1 ? "Its" : "Their"} requests go to the others: ${shares}.` });
   }
   const ejected = out.filter((backend) => backend.state === "ejected");
   if (ejected.length > 0) {
@@ -114,7 +125,7 @@ function errors(recent, backends, found) {
     text: `Most errors come from ${backend.name}: ${percent(backend.errors / backend.requests)} of its answers.`,
     press: { kind: "drain", name: backend.name },
   }));
-  found(failed >= requests * 0.01 ? "trouble" : "notice", `Errors ${percent(failed / requests)}.`, points);
+  found(failed >= requests * 0.01 ? "trouble" : "notice", `Errors ${percent(failed / requests)} in the last ${RECENT} s.`, points);
 }
 
 function pressure(recent, found) {
@@ -160,7 +171,7 @@ function news(decisions, events, then) {
   const decision = decisions.find((candidate) => !candidate.suppressed && age(candidate) <= NEWS);
   const points = [];
   if (decision) {
-    const text = `The engine switched from ${words(decision.from)} to ${words(decision.to)} ${span(age(decision))} ago: rule ${words(decision.rule)}.`;
+    const text = `The engine switched from ${words(decision.from)} to ${words(decision.to)} ${span(age(decision))} ago, by rule “${words(decision.rule)}”.`;
     points.push({ text, press: { kind: "decision", id: decision.id } });
   }
   const hand = events.findLast((event) => event.type === "changed_by_hand" && age(event) <= NEWS);
