@@ -120,24 +120,19 @@ async fn keyboard_alone_drains_a_backend() {
     page.key("w3").await;
     page.until("document.querySelectorAll('#backends-body tr:not(.spacer)').length === 1")
         .await;
-    while !page
-        .holds("document.activeElement.getAttribute('aria-label') === 'Drain w3'")
-        .await
-    {
-        page.key(TAB).await;
-    }
+    page.key_until(
+        TAB,
+        "document.activeElement.getAttribute('aria-label') === 'Drain w3'",
+    )
+    .await;
     let outline = page
         .script("return getComputedStyle(document.activeElement).outlineStyle")
         .await;
     assert_eq!(outline, "solid", "the focus can be seen");
     page.key(ENTER).await;
     page.until("document.querySelector('dialog[open]')").await;
-    while !page
-        .holds("document.activeElement.innerText === 'Drain'")
-        .await
-    {
-        page.key(TAB).await;
-    }
+    page.key_until(TAB, "document.activeElement.innerText === 'Drain'")
+        .await;
     page.key(ENTER).await;
     page.until_text("dialog[open] .outcome", "Done").await;
     assert_eq!(balancer.get("/api/v1/backends/w3")["drained"], true);

@@ -115,9 +115,8 @@ async fn earlier_seconds_are_shown_as_they_were() {
     page.key('\u{e012}').await;
     page.until("document.documentElement.hasAttribute('data-past')")
         .await;
-    while !page.text(&Page::row("w1")).await.contains("healthy") {
-        page.key('\u{e012}').await;
-    }
+    page.key_until('\u{e012}', &Page::row_says("w1", "healthy"))
+        .await;
     page.until_text("#connection-text", "not now").await;
     page.until_text("#verdict-text", "All 2 backends are well")
         .await;

@@ -55,9 +55,7 @@ async fn dump_opens_from_a_file_and_shows_what_was() {
     page.key("[").await;
     page.until("document.documentElement.hasAttribute('data-past')")
         .await;
-    while !page.text(&Page::row("w1")).await.contains("healthy") {
-        page.key("[").await;
-    }
+    page.key_until("[", &Page::row_says("w1", "healthy")).await;
     page.picture("dump").await;
     page.assert_clean();
 }

@@ -151,6 +151,27 @@ impl Page {
         focused.send_keys(&key.to_string()).await.unwrap();
     }
 
+    /// Presses a key again and again until something holds in the page.
+    pub(crate) async fn key_until(&self, key: impl Display, expression: &str) {
+        let begun = Instant::now();
+        while !self.holds(expression).await {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "pressed {key} in vain until {expression}\n{}",
+                self.told().await
+            );
+            self.key(&key).await;
+        }
+    }
+
+    /// What holds once a row says this.
+    pub(crate) fn row_says(name: &str, part: &str) -> String {
+        format!(
+            "document.querySelector({:?})?.innerText.includes({part:?})",
+            Page::row(name)
+        )
+    }
+
     /// The row of a backend.
     pub(crate) fn row(name: &str) -> String {
         format!("tr[data-name='{name}']")
