@@ -1,7 +1,7 @@
 //! Wire, spawn, drain: the only file that knows every service.
 //!
 //! Threads: one a shard for the proxy, one for control, health and the file watch, one for the admin listener, one for the
-//! access log. Each is owned by [`App`] and joined when it has drained.
+//! access log, one for metrics and traces that are pushed. Each is owned by [`App`] and joined when it has drained.
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, Fingerprint, Inputs, Overlay};
@@ -15,17 +15,18 @@ use crate::health;
 use crate::history::{History, Recorder, Watched};
 use crate::listen::{self, Inherited, ListenError, Listening};
 use crate::log_file::{LogFile, Written};
-use crate::metrics::{Sources, scrape};
+use crate::metrics::{Sources, prometheus, scrape};
 use crate::proxy;
 use crate::snapshot::Published;
 use crate::stats::RequestStats;
+use crate::telemetry;
 use crate::traces;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -123,7 +124,7 @@ impl App {
         );
         let (trigger, drain) = drain::channel();
         let connections: Arc<AtomicU32> = Arc::default();
-        let (traces, _traced) = traces::channel();
+        let (traces, traced) = traces::channel();
         let shared = proxy::Shared {
             published: published.clone(),
             control: control.clone(),
@@ -143,6 +144,7 @@ impl App {
             connections: connections.clone(),
             queue: shared.queue.depth(),
             log_dropped: access_log.dropped(),
+            since: SystemTime::now(),
         };
 
         let queued = shared.queue.depth();
@@ -171,11 +173,16 @@ impl App {
             epoch,
         };
         let recorder = Recorder::new(watched, history.clone());
+        let (read, over) = (sources.clone(), drain.clone());
+        background.push(spawn("telemetry", move || async move {
+            give_way();
+            telemetry::run(read, traced, over).await;
+        })?);
         let (errand, errands) = mpsc::channel(1);
         let admin = Admin {
             published: published.clone(),
             connections,
-            scrape: Arc::new(move || scrape(&sources)),
+            scrape: Arc::new(move || prometheus::write(&scrape(&sources))),
             operator: operator.clone(),
             events,
             decisions,

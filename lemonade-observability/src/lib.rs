@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
 
 pub mod logging;
+pub mod process;
 pub mod prometheus;

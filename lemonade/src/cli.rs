@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Simulate(Simulate),
     /// What the running balancer's engine decided, and why
     Decisions(Decisions),
+    /// The running balancer in a terminal: what is wrong, its backends, its events; keys to drain and to switch
+    Top(Top),
     /// Who would get a request now, and why; the request is not sent
     Explain(Explain),
     /// Have the running balancer hand its sockets to a new process of the present program
@@ -228,6 +230,15 @@ pub(crate) struct Decisions {
     /// The most that are shown
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Print one picture as plain text (or JSON), and end
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }
@@ -469,6 +480,8 @@ mod tests {
             "lemonade decisions",
             "lemonade decisions -f --json",
             "lemonade strategy",
+            "lemonade top",
+            "lemonade top --once --json --admin 127.0.0.1:1",
             "lemonade explain /path",
             "lemonade explain POST http://127.0.0.1:50501/path?x=1 -H X-User:ann -H Cookie:a=b --client 192.0.2.7 --json",
             "lemonade explain --last",

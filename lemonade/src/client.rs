@@ -79,6 +79,11 @@ impl Client {
         })
     }
 
+    /// Where the API is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// One call; a problem that the API reports is a failure with the API's words.
     pub(crate) async fn call(
         &self,
@@ -124,29 +129,30 @@ impl Client {
         }
     }
 
-    /// Hands every event that comes from now on to `tell`, until the balancer goes or `tell` fails.
+    /// Hands every event of `feed` to `tell`, until the balancer goes or `tell` fails.
     pub(crate) async fn follow(
         &self,
-        mut tell: impl FnMut(&Value) -> Result<(), Failure>,
+        feed: &Feed<'_>,
+        mut tell: impl FnMut(&Event) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let away = |error: &dyn std::fmt::Display| self.away(&error.to_string());
-        let stream = self.connect().await?;
+        let stream = self.in_time(feed, self.connect()).await??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| away(&error))?;
-        // No event has so high a number: those that are past are not wanted.
-        let request = self
-            .request(Method::GET, "/events", &Body::none())
-            .header("last-event-id", u64::MAX);
+        let mut request = self.request(Method::GET, feed.path, &Body::none());
+        if let Some(last) = feed.after {
+            request = request.header("last-event-id", last);
+        }
         let request = finished(request, Body::none())?;
         let told = async {
-            let response = sender.send_request(request).await;
+            let response = self.in_time(feed, sender.send_request(request)).await?;
             let response = response.map_err(|error| away(&error))?;
             if !response.status().is_success() {
                 return Err(refusal(response.status(), &Value::Null));
             }
             let (mut body, mut events) = (response.into_body(), Events::default());
-            while let Some(frame) = body.frame().await {
+            while let Some(frame) = self.in_time(feed, body.frame()).await? {
                 let frame = frame.map_err(|error| away(&error))?;
                 let bytes = frame.data_ref().map_or(&[][..], |bytes| &bytes[..]);
                 for event in events.take(bytes) {
@@ -160,6 +166,20 @@ impl Client {
             biased;
             told = &mut told => told,
             _ = connection => told.await,
+        }
+    }
+
+    /// Waits no longer than the feed may be silent.
+    async fn in_time<T>(
+        &self,
+        feed: &Feed<'_>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        match feed.silence {
+            None => Ok(wait.await),
+            Some(longest) => timeout(longest, wait)
+                .await
+                .map_err(|_| self.away(&format!("nothing came for {longest:?}"))),
         }
     }
 
@@ -199,22 +219,65 @@ fn finished(
     request.map_err(|error| Failure::Usage(error.to_string()))
 }
 
+/// A stream of server-sent events.
+pub(crate) struct Feed<'p> {
+    /// Below `/api/v1`.
+    pub(crate) path: &'p str,
+    /// The number of the last event that is not wanted; without it, all that are kept.
+    pub(crate) after: Option<u64>,
+    /// How long nothing may come before the balancer counts as gone; without it, for ever.
+    pub(crate) silence: Option<Duration>,
+}
+
+/// No event has so high a number: after it, those that are past are not wanted.
+pub(crate) const FROM_NOW_ON: Option<u64> = Some(u64::MAX);
+
+/// A server-sent event.
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    /// JSON.
+    pub(crate) data: Vec<u8>,
+}
+
+impl Event {
+    /// The data; null if it is no JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.data).unwrap_or_default()
+    }
+}
+
 /// Events as they come in pieces.
 #[derive(Default)]
-struct Events(Vec<u8>);
+struct Events {
+    /// What came of a line that has not ended.
+    rest: Vec<u8>,
+    /// What came of an event that has not ended.
+    event: Event,
+}
 
 impl Events {
-    /// Takes a piece; the events that are complete with it.
-    fn take(&mut self, piece: &[u8]) -> Vec<Value> {
-        self.0.extend_from_slice(piece);
-        let mut events = Vec::new();
-        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.0.drain(..=end).collect();
-            // Each event's data is one line of JSON.
-            let data = line.strip_prefix(b"data:");
-            events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
+    /// Takes a piece; the events that are complete with it. Each has one line of data, as the API writes them.
+    fn take(&mut self, piece: &[u8]) -> Vec<Event> {
+        let mut complete = Vec::new();
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.rest.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.rest);
+                complete.extend(self.line(line.trim_ascii_end()));
+            }
         }
-        events
+        complete
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<Event> {
+        if let Some(kind) = line.strip_prefix(b"event:") {
+            self.event.kind = String::from_utf8_lossy(kind.trim_ascii()).into_owned();
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            self.event.data = data.to_vec();
+        }
+        let over = line.is_empty() && !self.event.data.is_empty();
+        over.then(|| std::mem::take(&mut self.event))
     }
 }
 
@@ -250,13 +313,15 @@ mod tests {
 
     #[test]
     fn events_are_whole_however_they_arrive() {
-        let wire = b"id: 1\nevent: x\ndata: {\"type\":\"x\"}\n\n:\n\ndata: {\"type\":\"y\"}\n\n";
+        let wire =
+            b"id: 1\nevent: x\ndata: {\"type\":\"x\"}\n\n:\n\nevent: y\ndata: {\"type\":\"y\"}\n\n";
         for cut in 0..wire.len() {
             let mut events = Events::default();
             let mut taken = events.take(&wire[..cut]);
             taken.extend(events.take(&wire[cut..]));
-            let kinds: Vec<_> = taken.iter().map(|event| event["type"].clone()).collect();
+            let kinds: Vec<_> = taken.iter().map(|event| event.kind.as_str()).collect();
             assert_eq!(kinds, ["x", "y"], "cut at {cut}");
+            assert!(taken.iter().all(|event| event.json()["type"] == event.kind));
         }
     }
 }

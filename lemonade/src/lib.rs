@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 /// The demo talks to a person, as the bench does; of the balancer's log it shows what went wrong.
 const DEMO_VERBOSITY: i8 = -1;
+/// A line of the log would lie across the picture; a panic is told, once the terminal is given back.
+const TOP_VERBOSITY: i8 = -2;
 
 /// The program: `arguments` begin with its name. Call it before any thread is started.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -25,10 +27,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         command,
         load_balancer,
     } = Cli::parse_from(arguments);
-    let own = if matches!(command, Some(Command::Demo(_) | Command::Bench(_))) {
-        DEMO_VERBOSITY
-    } else {
-        0
+    let own = match command {
+        Some(Command::Demo(_) | Command::Bench(_)) => DEMO_VERBOSITY,
+        Some(Command::Top(_)) => TOP_VERBOSITY,
+        _ => 0,
     };
     let result = lemonade_observability::logging::init(log.format, log.verbosity(own))
         .map_err(|error| Failure::Usage(error.to_string()))
@@ -63,6 +65,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::Strategy(options) => command::strategy::run(options),
         Command::Simulate(options) => command::simulate::run(&options),
         Command::Decisions(options) => command::decisions::run(&options),
+        Command::Top(options) => command::top::run(&options),
         Command::Explain(options) => command::explain::run(&options),
         Command::Upgrade(options) => command::process::upgrade(&options),
         Command::Db(options) => command::db::run(options),

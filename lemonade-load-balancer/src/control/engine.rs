@@ -230,11 +230,15 @@ impl Steering {
     }
 }
 
-/// Describes the metrics of decisions.
+/// Describes the metrics of decisions. Counters are there from the start, at 0: a first occurrence that also brings the
+/// series is one that `increase()` does not see. Switches have no bounded set of labels to begin with.
 pub(super) fn describe() {
     metrics::describe_counter!(names::DECISIONS, "Switches of the strategy by the engine");
     metrics::describe_counter!(
         names::DECISIONS_SUPPRESSED,
         "Switches that the engine did not make, by reason"
     );
+    for why in Why::ALL {
+        metrics::counter!(names::DECISIONS_SUPPRESSED, "why" => why.as_str()).increment(0);
+    }
 }

@@ -279,6 +279,9 @@ fn describe() {
         "1 if the last configuration reload was applied"
     );
     metrics::gauge!(names::LAST_RELOAD).set(1.0);
+    for result in ["applied", "refused"] {
+        metrics::counter!(names::RELOADS, "result" => result).increment(0);
+    }
     engine::describe();
 }
 

@@ -68,6 +68,16 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason.
+    pub const ALL: [Why; 6] = [
+        Why::Cooldown,
+        Why::Barred,
+        Why::NotACandidate,
+        Why::NoGain,
+        Why::Advise,
+        Why::ByHand,
+    ];
+
     /// The label of metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,12 +1,13 @@
-//! One scrape: the sum of what the shards counted, with the levels of the moment, as Prometheus text.
+//! One reading: the sum of what the shards counted, with the levels of the moment.
 
+use super::{Family, Kind, Sample, Text, Times, Value, process, recorded};
 use crate::backend::{FULL_SHARE, UNLIMITED};
-use crate::snapshot::{Member, Published};
+use crate::snapshot::{Member, Published, SourceStatus};
 use crate::stats::times::Counted;
 use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
-use lemonade_observability::prometheus::Exposition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
 
 /// Where the numbers are.
 #[derive(Clone, Debug)]
@@ -17,91 +18,140 @@ pub(crate) struct Sources {
     pub(crate) queue: Arc<AtomicU32>,
     /// Access log lines dropped.
     pub(crate) log_dropped: Arc<AtomicU64>,
+    /// When counting began.
+    pub(crate) since: SystemTime,
 }
 
-/// Writes everything. Cost: linear in backends times shards; 1,000 backends on two shards take a few milliseconds, on the
-/// admin's thread.
-pub(crate) fn scrape(sources: &Sources) -> String {
-    let mut text = Exposition::new();
-    requests(sources, &mut text);
-    backends(&sources.published.load().members, &mut text);
+/// The histograms' bounds, in seconds.
+const BOUNDS: [f64; BUCKETS.len()] = {
+    let mut bounds = [0.0; BUCKETS.len()];
+    let mut place = 0;
+    while place < bounds.len() {
+        bounds[place] = BUCKETS[place] as f64 / 1e6;
+        place += 1;
+    }
+    bounds
+};
+
+/// Reads everything. Cost: linear in backends times shards; 1,000 backends on two shards take a few milliseconds, on the
+/// caller's thread.
+pub(crate) fn scrape(sources: &Sources) -> Vec<Family> {
     let snapshot = sources.published.load();
-    text.family(
-        names::PANIC,
-        "gauge",
-        "1 while backends are picked that are not usable",
-    );
-    text.sample(names::PANIC, &[], u32::from(snapshot.panic.is_some()));
-    text.family(
-        names::QUEUE_DEPTH,
-        "gauge",
-        "Requests that wait for a backend with room",
-    );
-    text.sample(names::QUEUE_DEPTH, &[], sources.queue.load(Relaxed));
-    text.family(names::STRATEGY, "gauge", "1 for the strategy that picks");
-    text.sample(
-        names::STRATEGY,
-        &[("strategy", snapshot.picks_by.as_str())],
-        1,
-    );
-    text.family(names::BUILD, "gauge", "1, with the version as a label");
-    text.sample(names::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.family(
-        names::ACCESS_LOG_DROPPED,
-        "counter",
-        "Access log lines dropped because the writer was behind or the disk full",
-    );
-    text.sample(
-        names::ACCESS_LOG_DROPPED,
-        &[],
-        sources.log_dropped.load(Relaxed),
-    );
-    text.append(&lemonade_observability::prometheus::render());
-    text.into_string()
+    let mut families = requests(sources);
+    families.extend(backends(&snapshot.members));
+    families.extend([
+        alone(
+            names::PANIC,
+            "1 while backends are picked that are not usable",
+            Sample::level(Vec::new(), u32::from(snapshot.panic.is_some())),
+        ),
+        alone(
+            names::QUEUE_DEPTH,
+            "Requests that wait for a backend with room",
+            Sample::level(Vec::new(), sources.queue.load(Relaxed)),
+        ),
+        alone(
+            names::STRATEGY,
+            "1 for the strategy that picks",
+            Sample::level(one("strategy", snapshot.picks_by.as_str()), 1),
+        ),
+        alone(
+            names::BUILD,
+            "1, with the version as a label",
+            Sample::level(one("version", env!("CARGO_PKG_VERSION")), 1),
+        ),
+        alone(
+            names::ACCESS_LOG_DROPPED,
+            "Access log lines dropped because the writer was behind or the disk full",
+            Sample::count(Vec::new(), sources.log_dropped.load(Relaxed)),
+        ),
+        alone(
+            names::CONNECTIONS_LIMIT,
+            "Client connections that may be open at once",
+            Sample::level(Vec::new(), snapshot.config.limits.max_connections),
+        ),
+        alone(
+            names::QUEUE_LIMIT,
+            "Requests that may wait at once",
+            Sample::level(Vec::new(), snapshot.config.limits.max_queued),
+        ),
+        Family::new(
+            Kind::Gauge,
+            names::SOURCE_UP,
+            "1 if this source of backends besides the file can be asked",
+            snapshot.sources.iter().map(source).collect(),
+        ),
+    ]);
+    families.extend(process::read());
+    families.extend(recorded::parse(
+        &lemonade_observability::prometheus::render(),
+    ));
+    families
 }
 
-fn requests(sources: &Sources, text: &mut Exposition) {
+fn source(status: &SourceStatus) -> Sample {
+    let labels = vec![("source".into(), status.source.to_string().into())];
+    Sample::level(labels, u8::from(status.away.is_none()))
+}
+
+/// A family of one series.
+fn alone(name: &'static str, help: &'static str, sample: Sample) -> Family {
+    let kind = match sample.value {
+        Value::Count(_) => Kind::Counter,
+        Value::Level(_) => Kind::Gauge,
+        Value::Times(_) => Kind::Histogram,
+    };
+    Family::new(kind, name, help, vec![sample])
+}
+
+fn one(name: &'static str, value: &'static str) -> Vec<(Text, Text)> {
+    vec![(name.into(), value.into())]
+}
+
+fn requests(sources: &Sources) -> Vec<Family> {
     let shards = &sources.shards;
     let sum = |of: &dyn Fn(&RequestStats) -> &AtomicU64| -> u64 {
         shards.iter().map(|shard| of(shard).load(Relaxed)).sum()
     };
-    text.family(
-        names::REQUESTS,
-        "counter",
-        "Requests answered, by status class",
-    );
-    for (class, label) in StatusClass::LABELS.iter().enumerate() {
-        text.sample(
-            names::REQUESTS,
-            &[("class", label)],
-            sum(&|shard| &shard.responses[class]),
-        );
-    }
-    text.family(
-        names::REQUEST_DURATION,
-        "histogram",
-        "From a request's head to the last byte of its answer",
-    );
-    let counts = Counted::sum(shards.iter().map(|shard| &shard.duration)).coarse();
-    histogram(
-        text,
-        names::REQUEST_DURATION,
-        &[],
-        &counts,
+    let classes = StatusClass::LABELS.iter().enumerate();
+    let answered = classes.map(|(class, label)| {
+        let count = sum(&|shard| &shard.responses[class]);
+        Sample::count(one("class", label), count)
+    });
+    let refused = [3, 4].map(|class| {
+        let count = sum(&|shard| &shard.refused[class]);
+        Sample::count(one("class", StatusClass::LABELS[class]), count)
+    });
+    let durations = times(
+        Vec::new(),
+        &Counted::sum(shards.iter().map(|shard| &shard.duration)),
         sum(&|shard| &shard.duration.sum),
     );
-    text.family(
-        names::REFUSED,
-        "counter",
-        "Requests refused before a backend was chosen, by status class",
-    );
-    for class in [3, 4] {
-        let labels = [("class", StatusClass::LABELS[class])];
-        text.sample(names::REFUSED, &labels, sum(&|shard| &shard.refused[class]));
-    }
+    let mut families = vec![
+        Family::new(
+            Kind::Counter,
+            names::REQUESTS,
+            "Requests answered, by status class",
+            answered.collect(),
+        ),
+        alone(
+            names::REQUEST_DURATION,
+            "From a request's head to the last byte of its answer",
+            durations,
+        ),
+        Family::new(
+            Kind::Counter,
+            names::REFUSED,
+            "Requests refused before a backend was chosen, by status class",
+            refused.into(),
+        ),
+        alone(
+            names::CONNECTIONS,
+            "Client connections open",
+            Sample::level(Vec::new(), sources.connections.load(Relaxed)),
+        ),
+    ];
     type Counter = fn(&RequestStats) -> &AtomicU64;
-    text.family(names::CONNECTIONS, "gauge", "Client connections open");
-    text.sample(names::CONNECTIONS, &[], sources.connections.load(Relaxed));
     let counters: [(&str, &str, Counter); 11] = [
         (
             names::OVERFLOW,
@@ -157,41 +207,42 @@ fn requests(sources: &Sources, text: &mut Exposition) {
             |shard| &shard.panics,
         ),
     ];
-    for (name, help, of) in counters {
-        text.family(name, "counter", help);
-        text.sample(name, &[], sum(&of));
-    }
+    families.extend(
+        counters.map(|(name, help, of)| alone(name, help, Sample::count(Vec::new(), sum(&of)))),
+    );
+    families
 }
 
-fn backends(members: &[Member], text: &mut Exposition) {
-    text.family(
-        names::BACKEND_REQUESTS,
-        "counter",
-        "Answers of a backend, by status class",
-    );
-    for member in members {
-        for (class, label) in StatusClass::LABELS.iter().enumerate() {
-            let labels = [("backend", member.config.name.as_str()), ("class", label)];
-            text.sample(
-                names::BACKEND_REQUESTS,
-                &labels,
-                sum(member, &|shard| &shard.responses[class]),
-            );
-        }
-    }
-    let help = "From the request's sending to the first byte of the backend's answer";
-    text.family(names::BACKEND_DURATION, "histogram", help);
-    for member in members {
-        let counts = Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)).coarse();
-        let labels = [("backend", member.config.name.as_str())];
-        histogram(
-            text,
-            names::BACKEND_DURATION,
-            &labels,
-            &counts,
+fn backends(members: &[Member]) -> Vec<Family> {
+    let answers = members.iter().flat_map(|member| {
+        let classes = StatusClass::LABELS.iter().enumerate();
+        classes.map(|(class, label)| {
+            let mut labels = backend(member);
+            labels.push(("class".into(), (*label).into()));
+            Sample::count(labels, sum(member, &|shard| &shard.responses[class]))
+        })
+    });
+    let durations = members.iter().map(|member| {
+        times(
+            backend(member),
+            &Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)),
             sum(member, &|shard| &shard.latency.sum),
-        );
-    }
+        )
+    });
+    let mut families = vec![
+        Family::new(
+            Kind::Counter,
+            names::BACKEND_REQUESTS,
+            "Answers of a backend, by status class",
+            answers.collect(),
+        ),
+        Family::new(
+            Kind::Histogram,
+            names::BACKEND_DURATION,
+            "From the request's sending to the first byte of the backend's answer",
+            durations.collect(),
+        ),
+    ];
     type Counter = fn(&ShardStats) -> &AtomicU64;
     let counters: [(&str, &str, Counter); 5] = [
         (
@@ -220,62 +271,75 @@ fn backends(members: &[Member], text: &mut Exposition) {
             |shard| &shard.connections,
         ),
     ];
-    for (name, help, of) in counters {
-        text.family(name, "counter", help);
-        for member in members {
-            text.sample(name, &[("backend", &member.config.name)], sum(member, &of));
-        }
-    }
-    let help = "How often it was ejected";
-    text.family(names::BACKEND_EJECTIONS, "counter", help);
-    for member in members {
-        let labels = [("backend", member.config.name.as_str())];
-        let ejections = member.live.ejections.load(Relaxed);
-        text.sample(names::BACKEND_EJECTIONS, &labels, ejections);
-    }
-    let help = "Requests that it takes at once";
-    text.family(names::BACKEND_LIMIT, "gauge", help);
-    for member in members {
-        let limit = member.live.load.limit();
-        if limit != UNLIMITED {
-            let labels = [("backend", member.config.name.as_str())];
-            text.sample(names::BACKEND_LIMIT, &labels, limit);
-        }
-    }
-    type Level = fn(&Member) -> f64;
-    let levels: [(&str, &str, Level); 3] = [
+    families.extend(counters.map(|(name, help, of)| {
+        let samples = members.iter();
+        let samples = samples.map(|member| Sample::count(backend(member), sum(member, &of)));
+        Family::new(Kind::Counter, name, help, samples.collect())
+    }));
+    let ejections = members.iter();
+    let ejections = ejections
+        .map(|member| Sample::count(backend(member), member.live.ejections.load(Relaxed).into()));
+    families.push(Family::new(
+        Kind::Counter,
+        names::BACKEND_EJECTIONS,
+        "How often it was ejected",
+        ejections.collect(),
+    ));
+    families.extend(levels(members));
+    families
+}
+
+/// What backends are at the moment.
+fn levels(members: &[Member]) -> Vec<Family> {
+    type Level = fn(&Member) -> Option<f64>;
+    let levels: [(&str, &str, Level); 4] = [
+        (
+            names::BACKEND_LIMIT,
+            "Requests that it takes at once",
+            |member| {
+                let limit = member.live.load.limit();
+                (limit != UNLIMITED).then_some(f64::from(limit))
+            },
+        ),
         (names::BACKEND_IN_FLIGHT, "Requests in flight", |member| {
-            f64::from(member.live.load.in_flight())
+            Some(f64::from(member.live.load.in_flight()))
         }),
         (
             names::BACKEND_UP,
             "1 if the backend is healthy or degraded",
-            |member| f64::from(u8::from(member.live.state.get().is_usable())),
+            |member| Some(f64::from(u8::from(member.live.state.get().is_usable()))),
         ),
         (
             names::BACKEND_WEIGHT,
             "The weight that strategies see",
-            |member| f64::from(member.config.weight * member.live.share()) / f64::from(FULL_SHARE),
+            |member| {
+                let weight = member.config.weight * member.live.share();
+                Some(f64::from(weight) / f64::from(FULL_SHARE))
+            },
         ),
     ];
-    for (name, help, of) in levels {
-        text.family(name, "gauge", help);
-        for member in members {
-            text.sample(name, &[("backend", &member.config.name)], of(member));
-        }
-    }
-    text.family(
+    let families = levels.map(|(name, help, of)| {
+        let samples = members.iter();
+        let samples =
+            samples.filter_map(|member| Some(Sample::level(backend(member), of(member)?)));
+        Family::new(Kind::Gauge, name, help, samples.collect())
+    });
+    let states = members.iter().map(|member| {
+        let mut labels = backend(member);
+        labels.push(("state".into(), member.live.state.get().name().into()));
+        Sample::level(labels, 1)
+    });
+    let states = Family::new(
+        Kind::Gauge,
         names::BACKEND_STATE,
-        "gauge",
         "1 for the state that the backend is in",
+        states.collect(),
     );
-    for member in members {
-        let labels = [
-            ("backend", member.config.name.as_str()),
-            ("state", member.live.state.get().name()),
-        ];
-        text.sample(names::BACKEND_STATE, &labels, 1);
-    }
+    families.into_iter().chain([states]).collect()
+}
+
+fn backend(member: &Member) -> Vec<(Text, Text)> {
+    vec![("backend".into(), member.config.name.clone().into())]
 }
 
 fn sum(member: &Member, of: &dyn Fn(&ShardStats) -> &AtomicU64) -> u64 {
@@ -287,13 +351,11 @@ fn sum(member: &Member, of: &dyn Fn(&ShardStats) -> &AtomicU64) -> u64 {
         .sum()
 }
 
-fn histogram(
-    text: &mut Exposition,
-    name: &str,
-    labels: &[(&str, &str)],
-    counts: &[u64],
-    sum_nanos: u64,
-) {
-    let bounds = BUCKETS.map(|micros| micros as f64 / 1e6);
-    text.histogram(name, labels, &bounds, counts, sum_nanos as f64 / 1e9);
+fn times(labels: Vec<(Text, Text)>, counted: &Counted, sum_nanos: u64) -> Sample {
+    let value = Value::Times(Times {
+        bounds: &BOUNDS,
+        counts: counted.coarse().to_vec(),
+        sum: sum_nanos as f64 / 1e9,
+    });
+    Sample { labels, value }
 }

@@ -1,4 +1,7 @@
 //! Every metric's name, once. Seconds, `_total` for counters, labels bounded: backend, status class, strategy.
+//!
+//! What begins with `process_` has the names and meanings that every Prometheus client gives it, so that dashboards for
+//! any process show this one. docs/observability.md has a row for each name here; a test holds it to that.
 
 /// Requests answered, by status class; 499 is a client that left.
 pub const REQUESTS: &str = "lemonade_http_requests_total";
@@ -8,6 +11,8 @@ pub const REQUEST_DURATION: &str = "lemonade_http_request_duration_seconds";
 pub const REFUSED: &str = "lemonade_http_requests_refused_total";
 /// Client connections open.
 pub const CONNECTIONS: &str = "lemonade_connections";
+/// `limits.max_connections`.
+pub const CONNECTIONS_LIMIT: &str = "lemonade_connections_limit";
 /// Client connections accepted.
 pub const CONNECTIONS_TOTAL: &str = "lemonade_connections_total";
 /// Client connections turned away at `max_connections`.
@@ -42,8 +47,12 @@ pub const BACKEND_UP: &str = "lemonade_backend_up";
 pub const BACKEND_STATE: &str = "lemonade_backend_state";
 /// The weight that strategies see.
 pub const BACKEND_WEIGHT: &str = "lemonade_backend_weight_effective";
+/// 1 if a source of backends besides the file can be asked.
+pub const SOURCE_UP: &str = "lemonade_source_up";
 /// Requests that wait for a backend with room.
 pub const QUEUE_DEPTH: &str = "lemonade_queue_depth";
+/// `limits.max_queued`.
+pub const QUEUE_LIMIT: &str = "lemonade_queue_limit";
 /// Requests that were answered 503 because no backend had room.
 pub const OVERFLOW: &str = "lemonade_requests_shed_total";
 /// Retries that the budget did not allow.
@@ -74,3 +83,19 @@ pub const ACCESS_LOG_DROPPED: &str = "lemonade_access_log_dropped_total";
 pub const RELOADS: &str = "lemonade_config_reloads_total";
 /// 1 if the last reload was applied.
 pub const LAST_RELOAD: &str = "lemonade_config_last_reload_success";
+/// Pushes of traces, metrics and StatsD, by signal and result: `ok`, `partial`, `away` (to be tried again) or `refused`.
+pub const TELEMETRY_EXPORTS: &str = "lemonade_telemetry_exports_total";
+/// What reached no server, by signal: traces, readings of metrics, StatsD datagrams.
+pub const TELEMETRY_DROPPED: &str = "lemonade_telemetry_dropped_total";
+/// Spans, or data points, that a server left out of what it took, by signal.
+pub const TELEMETRY_REJECTED: &str = "lemonade_telemetry_rejected_total";
+/// Processor time of the process.
+pub const PROCESS_CPU: &str = "process_cpu_seconds_total";
+/// Its memory in RAM.
+pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
+/// Its open descriptors.
+pub const PROCESS_DESCRIPTORS: &str = "process_open_fds";
+/// How many it may open.
+pub const PROCESS_DESCRIPTORS_LIMIT: &str = "process_max_fds";
+/// When it was started, since the Unix epoch.
+pub const PROCESS_STARTED: &str = "process_start_time_seconds";

@@ -147,7 +147,8 @@ async fn exposition_is_well_formed() {
         } else if !line.starts_with('#') && !line.is_empty() {
             let (name, value) = line.rsplit_once(' ').unwrap_or_default();
             assert!(value.parse::<f64>().is_ok(), "{line}");
-            assert!(name.starts_with("lemonade_"), "{line}");
+            let ours = name.starts_with("lemonade_") || name.starts_with("process_");
+            assert!(ours, "{line}");
         }
     }
     assert!(families.len() > 15);

@@ -58,7 +58,7 @@ pub(super) fn persisting(persist: bool) -> &'static str {
 }
 
 /// A name as one step of a path (RFC 3986 3.3): whatever is not plain is written as its bytes.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     let mut segment = String::from("/");
     for byte in name.bytes() {
         match byte {

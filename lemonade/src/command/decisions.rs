@@ -3,7 +3,7 @@
 use super::text::{cell, print};
 use super::{Failure, ask, runtime};
 use crate::cli::{self, Reach};
-use crate::client::{Body, Client};
+use crate::client::{Body, Client, Event, FROM_NOW_ON, Feed};
 use hyper::Method;
 use serde_json::Value;
 use std::fmt::Write;
@@ -30,16 +30,21 @@ fn follow(reach: &Reach, path: &str) -> Result<(), Failure> {
         let made = client.call(Method::GET, path, Body::none()).await?;
         let made = made["decisions"].as_array().into_iter().flatten();
         made.rev().try_for_each(tell)?;
-        let told = |event: &Value| match is_decision(event) {
-            true => tell(&event["decision"]),
+        let told = |event: &Event| match is_decision(event) {
+            true => tell(&event.json()["decision"]),
             false => Ok(()),
         };
-        client.follow(told).await
+        let feed = Feed {
+            path: "/events",
+            after: FROM_NOW_ON,
+            silence: None,
+        };
+        client.follow(&feed, told).await
     })
 }
 
-fn is_decision(event: &Value) -> bool {
-    KINDS.iter().any(|kind| event["type"] == **kind)
+fn is_decision(event: &Event) -> bool {
+    KINDS.contains(&event.kind.as_str())
 }
 
 /// The newest last, as a log is read.
@@ -147,7 +152,11 @@ mod tests {
 
     #[test]
     fn other_events_are_not_told() {
-        assert!(is_decision(&json!({ "type": "decision_settled" })));
-        assert!(!is_decision(&json!({ "type": "reloaded" })));
+        let event = |kind: &str| Event {
+            kind: kind.to_owned(),
+            data: Vec::new(),
+        };
+        assert!(is_decision(&event("decision_settled")));
+        assert!(!is_decision(&event("reloaded")));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod shell;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod strategy;
+pub(crate) mod top;
 pub(crate) mod worker;
 
 mod child;

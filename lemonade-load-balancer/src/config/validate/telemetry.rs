@@ -18,6 +18,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MOST: usize = 50;
 const LONGEST_VALUE: usize = 4096;
 const LONGEST_NAME: usize = 100;
+/// A line, with all its tags, is to fit into one datagram.
+const LONGEST_TAGS: usize = 500;
 /// Fields that are the exporter's own business.
 const OWN: [&str; 6] = [
     "connection",
@@ -164,6 +166,13 @@ impl Check<'_> {
         }
         if tags.len() > MOST {
             self.fault(path, format!("at most {MOST} tags"));
+        }
+        let bytes = tags.iter().map(|(name, value)| name.len() + value.len());
+        if bytes.sum::<usize>() > LONGEST_TAGS {
+            let problem = format!(
+                "expected at most {LONGEST_TAGS} bytes of names and values: they are sent with every line"
+            );
+            self.fault(path, problem);
         }
         for (name, value) in &tags {
             let plain = |text: &str| {

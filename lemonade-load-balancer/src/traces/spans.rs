@@ -1,0 +1,405 @@
+//! A trace as spans, by OpenTelemetry's semantic conventions for HTTP (stable since 1.23). Pure.
+//!
+//! ```text
+//! GET           SERVER    the request
+//! ├─ queue      INTERNAL  while it waited for a backend with room
+//! ├─ pick       INTERNAL  the strategy's choice, before each attempt
+//! └─ GET        CLIENT    an attempt; event `first_byte`
+//!    └─ connect CLIENT    if a connection was opened for it
+//! ```
+
+use super::{Trace, TracedAttempt, context};
+use crate::otlp::{Clock, address, number, text, truth};
+use fastrand::Rng;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::trace::v1::{
+    Span, Status, span::Event, span::SpanKind, status::StatusCode,
+};
+use std::time::Duration;
+
+/// The methods that the conventions know; any other is `_OTHER`.
+const METHODS: [&str; 10] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
+];
+/// Of a span's flags (`SpanFlags` of the protocol): the trace is sampled.
+const SAMPLED: u32 = 0x001;
+/// It is known whether the parent is in another process,
+const KNOWN_PARENT: u32 = 0x100;
+/// and it is.
+const REMOTE_PARENT: u32 = 0x200;
+
+/// Writes a trace as spans, the request's first. What has no id of its own yet gets a random one.
+pub(crate) fn write(trace: &Trace, clock: &Clock, rng: &mut Rng) -> Vec<Span> {
+    let writer = Writer { trace, clock };
+    let mut spans = Vec::with_capacity(2 + 3 * trace.attempts.len());
+    spans.push(writer.server());
+    if let Some((began, took)) = trace.queued {
+        let queue = writer.span(context::span_id(rng), trace.span, began, began + took);
+        spans.push(named(queue, "queue", SpanKind::Internal));
+    }
+    for (place, attempt) in trace.attempts.iter().enumerate() {
+        if let Some(picked) = attempt.picked {
+            let end = attempt.began + picked;
+            let pick = writer.span(context::span_id(rng), trace.span, attempt.began, end);
+            spans.push(named(pick, "pick", SpanKind::Internal));
+        }
+        spans.push(writer.attempt(attempt, place));
+        if let Some((began, took)) = attempt.connect {
+            let id = context::span_id(rng);
+            spans.push(writer.connect(attempt, id, began, began + took));
+        }
+    }
+    spans
+}
+
+fn named(mut span: Span, name: &str, kind: SpanKind) -> Span {
+    span.name = name.to_owned();
+    span.kind = kind.into();
+    span
+}
+
+struct Writer<'w> {
+    trace: &'w Trace,
+    clock: &'w Clock,
+}
+
+impl Writer<'_> {
+    /// A span without a name. Times are since the request's start.
+    fn span(&self, id: u64, parent: u64, began: Duration, ended: Duration) -> Span {
+        let trace = self.trace;
+        let at = |since: Duration| self.clock.nanos(trace.started) + since.as_nanos() as u64;
+        Span {
+            trace_id: trace.trace_id.to_be_bytes().to_vec(),
+            span_id: id.to_be_bytes().to_vec(),
+            parent_span_id: parent.to_be_bytes().to_vec(),
+            trace_state: trace.tracestate.as_deref().unwrap_or_default().to_owned(),
+            flags: SAMPLED | KNOWN_PARENT,
+            start_time_unix_nano: at(began),
+            // A reader may refuse an end before the beginning.
+            end_time_unix_nano: at(ended.max(began)),
+            ..Span::default()
+        }
+    }
+
+    fn server(&self) -> Span {
+        let trace = self.trace;
+        let mut span = self.span(trace.span, 0, Duration::ZERO, trace.took);
+        match trace.parent {
+            Some(parent) => {
+                span.parent_span_id = parent.to_be_bytes().to_vec();
+                span.flags |= REMOTE_PARENT;
+            }
+            None => span.parent_span_id.clear(),
+        }
+        let mut attributes = self.method();
+        attributes.extend([
+            text("url.path", &*trace.path),
+            text("url.scheme", trace.scheme),
+            address("client.address", trace.client),
+            number("http.response.status_code", trace.status.into()),
+            text("network.protocol.version", trace.version),
+            number("http.request.body.size", trace.bytes_in),
+            number("http.response.body.size", trace.bytes_out),
+            text("lemonade.strategy", trace.strategy),
+            text("lemonade.request_id", &*trace.request_id),
+        ]);
+        attributes.extend(server_address(&trace.host));
+        let agent = trace.user_agent.as_deref();
+        attributes.extend(agent.map(|agent| text("user_agent.original", agent)));
+        attributes.extend(trace.flag.map(|flag| text("lemonade.flag", flag)));
+        // A client's fault is none of the server's.
+        let failed = (trace.status >= 500).then(|| match trace.flag {
+            Some(flag) => flag.to_owned(),
+            None => trace.status.to_string(),
+        });
+        named(
+            finished(span, attributes, failed),
+            self.name(),
+            SpanKind::Server,
+        )
+    }
+
+    fn attempt(&self, attempt: &TracedAttempt, place: usize) -> Span {
+        let trace = self.trace;
+        let began = attempt.began + attempt.picked.unwrap_or_default();
+        let mut span = self.span(attempt.span, trace.span, began, attempt.ended);
+        if let Some(first_byte) = attempt.first_byte {
+            span.events.push(Event {
+                time_unix_nano: self.clock.nanos(trace.started) + first_byte.as_nanos() as u64,
+                name: "first_byte".to_owned(),
+                ..Event::default()
+            });
+        }
+        let mut attributes = self.method();
+        attributes.extend(peer(attempt));
+        attributes.push(text(
+            "url.full",
+            format!("http://{}{}", attempt.peer, trace.path),
+        ));
+        let status = attempt.status;
+        attributes.extend(status.map(|status| number("http.response.status_code", status.into())));
+        let again = (place > 0).then(|| number("http.request.resend_count", place as u64));
+        attributes.extend(again);
+        attributes.extend(attempt.hedge.then(|| truth("lemonade.hedge")));
+        attributes.extend(attempt.reused.then(|| truth("lemonade.reused")));
+        let failed = match (attempt.error, attempt.status) {
+            (Some(error), _) => Some(error.to_owned()),
+            (None, Some(status)) if status >= 400 => Some(status.to_string()),
+            _ => None,
+        };
+        named(
+            finished(span, attributes, failed),
+            self.name(),
+            SpanKind::Client,
+        )
+    }
+
+    fn connect(&self, attempt: &TracedAttempt, id: u64, began: Duration, ended: Duration) -> Span {
+        let span = self.span(id, attempt.span, began, ended);
+        let unanswered = attempt.first_byte.is_none() && attempt.status.is_none();
+        let failed = attempt
+            .error
+            .filter(|error| unanswered && error.starts_with("connect"));
+        let span = finished(span, peer(attempt).into(), failed.map(str::to_owned));
+        named(span, "connect", SpanKind::Client)
+    }
+
+    /// Of a bounded set: a client chooses its method.
+    fn name(&self) -> &str {
+        let method = &*self.trace.method;
+        if METHODS.contains(&method) {
+            method
+        } else {
+            "HTTP"
+        }
+    }
+
+    fn method(&self) -> Vec<KeyValue> {
+        let method = &*self.trace.method;
+        match METHODS.contains(&method) {
+            true => vec![text("http.request.method", method)],
+            false => vec![
+                text("http.request.method", "_OTHER"),
+                text("http.request.method_original", method),
+            ],
+        }
+    }
+}
+
+/// `failed`: why, in a word of a bounded set.
+fn finished(mut span: Span, mut attributes: Vec<KeyValue>, failed: Option<String>) -> Span {
+    if let Some(why) = failed {
+        attributes.push(text("error.type", why));
+        span.status = Some(Status {
+            code: StatusCode::Error.into(),
+            ..Status::default()
+        });
+    }
+    span.attributes = attributes;
+    span
+}
+
+fn peer(attempt: &TracedAttempt) -> [KeyValue; 3] {
+    [
+        address("server.address", attempt.peer.ip()),
+        number("server.port", attempt.peer.port().into()),
+        text("lemonade.backend", &*attempt.backend),
+    ]
+}
+
+/// A host as it was asked for, its port apart.
+fn server_address(host: &str) -> Vec<KeyValue> {
+    if host.is_empty() {
+        return Vec::new();
+    }
+    let split = host.rsplit_once(':').and_then(|(name, port)| {
+        let port: u16 = port.parse().ok()?;
+        Some((name, port))
+    });
+    let (name, port) = match split {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let mut attributes = vec![text("server.address", name)];
+    attributes.extend(port.map(|port| number("server.port", port.into())));
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::*;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    fn spans(trace: &Trace) -> Vec<Span> {
+        let clock = Clock {
+            wall: UNIX_EPOCH + Duration::from_secs(1000),
+            steady: trace.started + Duration::from_secs(1),
+        };
+        write(trace, &clock, &mut Rng::with_seed(1))
+    }
+
+    /// Begins 999 s after 1970.
+    fn micros(nanos: u64) -> u64 {
+        nanos / 1000 - 999_000_000
+    }
+
+    fn said(span: &Span, name: &str) -> Option<String> {
+        let found = span.attributes.iter().find(|pair| pair.key == name)?;
+        match found.value.clone()?.value? {
+            Value::StringValue(text) => Some(text),
+            Value::IntValue(number) => Some(number.to_string()),
+            Value::BoolValue(truth) => Some(truth.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_error(span: &Span) -> bool {
+        span.status.as_ref().is_some_and(|status| status.code == 2)
+    }
+
+    #[test]
+    fn request_becomes_spans_below_its_own() {
+        let trace = example();
+        let spans = spans(&trace);
+        let tree: Vec<_> = spans
+            .iter()
+            .map(|span| {
+                let times = [span.start_time_unix_nano, span.end_time_unix_nano].map(micros);
+                (span.name.as_str(), span.kind, times)
+            })
+            .collect();
+        assert_eq!(
+            tree,
+            [
+                ("GET", 2, [0, 20_000]),
+                ("queue", 1, [1_000, 3_000]),
+                ("pick", 1, [3_000, 3_001]),
+                ("GET", 3, [3_001, 19_000]),
+                ("connect", 3, [4_000, 5_000]),
+            ]
+        );
+        let [server, queue, pick, attempt, connect] = &spans[..] else {
+            panic!("{spans:?}");
+        };
+        assert_eq!(server.parent_span_id, trace.parent.unwrap().to_be_bytes());
+        assert_eq!((server.flags, queue.flags), (0x301, 0x101));
+        for child in [queue, pick, attempt] {
+            assert_eq!(child.parent_span_id, server.span_id);
+        }
+        assert_eq!(connect.parent_span_id, attempt.span_id);
+        assert_eq!(attempt.span_id, 8u64.to_be_bytes());
+        for span in &spans {
+            assert_eq!(span.trace_id, trace.trace_id.to_be_bytes());
+            assert_eq!(span.trace_state, "a=b");
+            assert!(!is_error(span));
+        }
+        assert_eq!(micros(attempt.events[0].time_unix_nano), 9_000);
+    }
+
+    #[test]
+    fn attributes_are_those_of_the_conventions() {
+        let spans = spans(&example());
+        for (name, value) in [
+            ("http.request.method", "GET"),
+            ("url.path", "/work"),
+            ("url.scheme", "http"),
+            ("server.address", "shop.example"),
+            ("server.port", "8080"),
+            ("client.address", "192.0.2.7"),
+            ("http.response.status_code", "200"),
+            ("user_agent.original", "curl/8"),
+            ("network.protocol.version", "1.1"),
+            ("lemonade.strategy", "round_robin"),
+            ("lemonade.request_id", "me"),
+        ] {
+            assert_eq!(said(&spans[0], name).as_deref(), Some(value), "{name}");
+        }
+        for (name, value) in [
+            ("http.request.method", "GET"),
+            ("server.address", "127.0.0.1"),
+            ("server.port", "50510"),
+            ("url.full", "http://127.0.0.1:50510/work"),
+            ("http.response.status_code", "200"),
+            ("lemonade.backend", "w1"),
+        ] {
+            assert_eq!(said(&spans[3], name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(said(&spans[3], "http.request.resend_count"), None);
+    }
+
+    #[test]
+    fn failures_are_errors_where_the_conventions_say_so() {
+        let mut trace = example();
+        trace.status = 404;
+        let mut failed = trace.attempts[0].clone();
+        failed.error = Some("connect_failed");
+        (failed.status, failed.first_byte) = (None, None);
+        trace.attempts[0].status = Some(404);
+        trace.attempts.insert(0, failed);
+        let client_fault = spans(&trace);
+        assert!(!is_error(&client_fault[0]));
+        let attempts: Vec<_> = client_fault
+            .iter()
+            .filter(|span| span.kind == 3)
+            .map(|span| (is_error(span), said(span, "error.type")))
+            .collect();
+        let why = |why: &str| Some(why.to_owned());
+        assert_eq!(
+            attempts,
+            [
+                (true, why("connect_failed")),
+                (true, why("connect_failed")),
+                (true, why("404")),
+                (false, None)
+            ]
+        );
+        let second = &client_fault[6];
+        assert_eq!(said(second, "http.request.resend_count"), why("1"));
+        for (status, flag, error) in [
+            (503, Some("overflow"), Some("overflow")),
+            (500, None, Some("500")),
+            (499, Some("client_gone"), None),
+        ] {
+            (trace.status, trace.flag) = (status, flag);
+            let server = &spans(&trace)[0];
+            assert_eq!(said(server, "error.type").as_deref(), error);
+            assert_eq!(is_error(server), error.is_some());
+            assert_eq!(said(server, "lemonade.flag").as_deref(), flag);
+        }
+    }
+
+    #[test]
+    fn names_are_bounded_and_roots_have_no_parent() {
+        let mut trace = example();
+        trace.method = "MKCOL".into();
+        trace.parent = None;
+        trace.host = "[::1]:80".into();
+        let spans = spans(&trace);
+        assert_eq!(
+            (spans[0].name.as_str(), spans[3].name.as_str()),
+            ("HTTP", "HTTP")
+        );
+        assert_eq!(said(&spans[0], "http.request.method").unwrap(), "_OTHER");
+        assert_eq!(
+            said(&spans[0], "http.request.method_original").unwrap(),
+            "MKCOL"
+        );
+        assert_eq!(said(&spans[0], "server.address").unwrap(), "::1");
+        assert!(spans[0].parent_span_id.is_empty());
+        assert_eq!(spans[0].flags, 0x101);
+    }
+
+    #[test]
+    fn time_on_the_wall_is_told_before_and_after_it_was_read() {
+        let clock = Clock {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(10),
+            steady: std::time::Instant::now() + Duration::from_secs(100),
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.nanos(clock.steady + second), 11_000_000_000);
+        assert_eq!(clock.nanos(clock.steady - second), 9_000_000_000);
+    }
+}
