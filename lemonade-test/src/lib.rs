@@ -6,6 +6,7 @@ mod message;
 mod origin;
 mod patience;
 pub mod postgres;
+pub mod process;
 pub mod strict;
 mod wire;
 

@@ -6,6 +6,7 @@
 //! only addresses and `localhost` are accepted as `Host`.
 
 use super::Admin;
+use super::dashboard;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::Secret;
@@ -15,7 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
 
-/// What anyone may ask: orchestrators have no token, and learn one word.
+/// What anyone may ask besides the dashboard's files, which hold no data: orchestrators have no token, and learn one word.
 const OPEN: [&str; 2] = ["/live", "/ready"];
 
 pub(super) async fn guard(
@@ -27,7 +28,7 @@ pub(super) async fn guard(
     let config = admin.published.load().config.clone();
     let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
     let path = request.uri().path();
-    if !OPEN.contains(&path) {
+    if !OPEN.contains(&path) && !dashboard::is_asset(path) {
         let admitted = admit(request.method(), request.headers(), peer, token);
         if let Err(problem) = admitted {
             return refuse(problem);

@@ -1,9 +1,11 @@
-//! The admin listener: `/live`, `/ready`, `/metrics` and `/api/v1/…`, on a thread and runtime of its own, so that it answers
-//! while the proxy is saturated and a scrape never delays a request.
+//! The admin listener: `/live`, `/ready`, `/metrics`, `/api/v1/…`, and the dashboard at `/`, on a thread and runtime of its own, so that
+//! it answers while the proxy is saturated and a scrape never delays a request.
 //!
-//! [`guard`] decides who may call; [`api`] is what they may call, described by an OpenAPI document that it is served with.
+//! [`guard`] decides who may call; [`api`] is what they may call, described by an OpenAPI document that it is served with;
+//! [`dashboard`] is the page that does so.
 
 mod api;
+mod dashboard;
 mod guard;
 mod listener;
 mod problem;
@@ -112,6 +114,7 @@ fn router(admin: Admin) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .merge(api::routes())
+        .merge(dashboard::routes())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such path") })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(guard)

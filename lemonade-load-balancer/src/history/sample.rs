@@ -160,6 +160,11 @@ pub(crate) struct BackendSecond<'s> {
 }
 
 impl Sample {
+    /// How many backends it has.
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
     /// As it is told.
     pub(crate) fn full(&self) -> FullSample<'_> {
         let all: u64 = self.cells.iter().map(|cell| u64::from(cell.requests)).sum();

@@ -101,6 +101,7 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Option<Value>, u16)
             Some(json!({ "backends": ["127.0.0.1:9"] })),
             200,
         ),
+        ("get", "/dump", "/dump", None, 200),
         ("post", "/api/v1/reload", "/api/v1/reload", None, 200),
         ("post", "/api/v1/drain", "/api/v1/drain", None, 202),
     ]

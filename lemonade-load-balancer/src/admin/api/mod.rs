@@ -4,6 +4,7 @@
 mod backends;
 mod config;
 mod decisions;
+mod dump;
 mod events;
 mod explain;
 mod history;
@@ -77,6 +78,8 @@ pub(super) fn routes() -> Router<Admin> {
             .routes(routes!(process::drain))
             .routes(routes!(process::upgrade)),
     );
+    // The file is for people: its address is short.
+    let described = described.routes(routes!(dump::dump));
     let (router, document) = described.split_for_parts();
     // It does not change while the process runs.
     let document = serde_json::to_value(document).unwrap_or_default();
