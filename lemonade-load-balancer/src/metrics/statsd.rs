@@ -2,7 +2,7 @@
 //!
 //! Names are those of `/metrics`, with another prefix and without `_total`: what is sent is no total.
 
-use super::{Family, Sample, Text, Times, Value};
+use super::{Family, Kind, Sample, Text, Times, Value};
 use crate::config::{Flavour, StatsdConfig};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -33,10 +33,12 @@ impl Counted {
         for family in reading {
             for sample in &family.samples {
                 let series = sample.series(family);
-                tell(family, sample, change(&sample.value, self.0.get(&series)));
-                if !matches!(sample.value, Value::Level(_)) {
-                    counted.insert(series, sample.value.clone());
+                if family.kind == Kind::Gauge {
+                    tell(family, sample, sample.value.clone());
+                    continue;
                 }
+                tell(family, sample, change(&sample.value, self.0.get(&series)));
+                counted.insert(series, sample.value.clone());
             }
         }
         self.0 = counted;
@@ -48,6 +50,9 @@ fn change(now: &Value, before: Option<&Value>) -> Value {
     match (now, before) {
         (Value::Count(now), Some(Value::Count(before))) => {
             Value::Count(now.checked_sub(*before).unwrap_or(*now))
+        }
+        (Value::Level(now), Some(Value::Level(before))) if now >= before => {
+            Value::Level(now - before)
         }
         (Value::Times(now), Some(Value::Times(before))) => Value::Times(now.since(before).into()),
         (now, _) => now.clone(),
@@ -70,7 +75,11 @@ pub(crate) fn write(
         match value {
             Value::Count(0) => {}
             Value::Count(count) => lines.push(writer.line("", count, 'c')),
-            Value::Level(level) => lines.push(writer.line("", level, 'g')),
+            Value::Level(level) if family.kind == Kind::Gauge => {
+                lines.push(writer.line("", level, 'g'));
+            }
+            // What is counted in parts of one, such as processor time.
+            Value::Level(level) => lines.push(writer.line("", level, 'c')),
             Value::Times(times) if times.count() > 0 => writer.times(&times, &mut lines),
             Value::Times(_) => {}
         }
@@ -163,7 +172,6 @@ pub(crate) fn datagrams(lines: &[String], most: usize) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
     use crate::config::StatsdAddress;
     use std::time::Duration;
@@ -229,6 +237,24 @@ mod tests {
         let lines = write(&reading(2, 1), &mut counted, &config);
         assert!(lines[0].starts_with("lemonade.backend_requests:2|c"));
         assert_eq!(lines[2], "lemonade.x_seconds.count:1|c|#env:x");
+    }
+
+    #[test]
+    fn what_is_counted_in_parts_is_told_in_parts() {
+        let reading = |seconds: f64| {
+            let sample = Sample::level(Vec::new(), seconds);
+            vec![Family::new(
+                Kind::Counter,
+                "cpu_seconds_total",
+                "",
+                vec![sample],
+            )]
+        };
+        let mut counted = Counted::default();
+        let config = config(Flavour::Datadog);
+        let mut told = |seconds| write(&reading(seconds), &mut counted, &config);
+        assert_eq!(told(1.5), ["lemonade.cpu_seconds:1.5|c"]);
+        assert_eq!(told(1.75), ["lemonade.cpu_seconds:0.25|c"]);
     }
 
     #[test]

@@ -124,7 +124,9 @@ impl Reading {
 fn int(point: &NumberDataPoint) -> i64 {
     match point.value {
         Some(number_data_point::Value::AsInt(count)) => count,
-        other => panic!("{other:?}"),
+        // Processor time.
+        Some(number_data_point::Value::AsDouble(figure)) => figure as i64,
+        None => panic!("{point:?}"),
     }
 }
 
@@ -132,13 +134,14 @@ fn readings(server: &Origin) -> Vec<Reading> {
     server.requests().iter().map(Reading::of).collect()
 }
 
-/// Counters of `/metrics`, but for those of the pushing itself.
+/// Counters of `/metrics`, but for those of the pushing itself and of the process, which never rest.
 fn counters(text: &str) -> HashMap<String, i64> {
     let mut counters = HashMap::new();
     let mut counts = false;
     for line in text.lines() {
         if let Some(kind) = line.strip_prefix("# TYPE ") {
-            counts = kind.ends_with(" counter") && !kind.contains("telemetry");
+            let rests = kind.starts_with("lemonade_") && !kind.contains("telemetry");
+            counts = rests && kind.ends_with(" counter");
         } else if counts
             && !line.starts_with('#')
             && let Some((series, count)) = line.rsplit_once(' ')
