@@ -256,7 +256,7 @@ fn backends(members: &[Member]) -> Vec<Family> {
     }));
     let ejections = members.iter();
     let ejections = ejections
-        .map(|member| Sample::count(backend(member), member.live.ejections.load(Relaxed).into()));
+        .map(|member| Sample::count(backend(member), member.live.ejections.load(Relaxed)));
     families.push(Family::new(
         Kind::Counter,
         names::BACKEND_EJECTIONS,
