@@ -36,6 +36,6 @@ soak *arguments:
 doc:
     cargo doc --workspace --no-deps --open
 
-# Fuzz one target: request_head, response_head, chunked, config, load_balancer, proxy_request or proxy_response
+# Fuzz one target: request_head, response_head, chunked, config, load_balancer, proxy_request, proxy_response, rule or traceparent
 fuzz target seconds="60":
     cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -89,8 +89,8 @@ impl App {
         lemonade_observability::prometheus::install();
         let count = start.config.runtime.shards;
         let (listeners, feeds, admin_feed) = listen::open(&start.config, start.inherited)?;
-        let (log, log_written) = LogFile::open(start.config.access_log.file.as_deref())
-            .map_err(StartError::AccessLog)?;
+        let (log, log_written) =
+            LogFile::open(start.config.access_log.destination()).map_err(StartError::AccessLog)?;
         let access_log = log.writer();
         let watch = start.inputs.path.clone().map(Watch::begin).transpose()?;
 

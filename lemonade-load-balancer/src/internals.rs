@@ -7,6 +7,7 @@ use crate::http1::response::ResponseHead;
 use crate::http1::{HeadLimits, HeadScan, Version};
 use crate::proxy::headers::{Forwarding, Own, Recipient, RequestId, RequestIds};
 use crate::proxy::headers::{write_request, write_response};
+use crate::traces::context::TraceParent;
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 64 << 10,
@@ -61,6 +62,7 @@ impl Rewriter {
             keep_alive: true,
             id: &RequestId::Made(*b"0123456789abcdef0123"),
             cookie: None,
+            spent: None,
         };
         write_response(&head, &recipient, out);
         Some(length)
@@ -113,4 +115,9 @@ pub fn head_length(bytes: &[u8], step: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// A `traceparent` as it is read, written again; `None` if it is malformed.
+pub fn traceparent(value: &[u8]) -> Option<[u8; 55]> {
+    TraceParent::parse(value).map(|parent| parent.write())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["app"],
     &[
         "admin",
@@ -27,15 +27,8 @@ const LAYERS: [&[&str]; 12] = [
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
     &["backend", "traces"],
-    &[
-        "descriptors",
-        "drain",
-        "http1",
-        "log_file",
-        "otlp",
-        "stats",
-        "timestamp",
-    ],
+    &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
+    &["timestamp"],
 ];
 
 /// Names that say nothing about what is in them.

@@ -4,6 +4,7 @@
 //! fault at once; `overlay` is what operators changed since, by hand; `plan` says what a reload would change; `view` writes a
 //! [`Config`] as a file that would load to it again; `schema` describes such files to editors.
 
+mod access_log;
 mod affinity;
 mod discovery;
 mod engine;
@@ -19,6 +20,9 @@ mod telemetry;
 mod validate;
 mod view;
 
+pub use access_log::{
+    AccessLog, AccessLogFormat, Always, Facility, Syslog, SyslogAddress, UnknownFacility,
+};
 pub use affinity::{Affinity, Key, SameSite, Secure, Sticky};
 pub(crate) use discovery::is_sql_name;
 pub use discovery::{Discovery, DnsConfig, DnsKind, Source, SqlConfig};
@@ -41,7 +45,6 @@ pub use view::view;
 use crate::backend::BackendId;
 use crate::{outlier, strategy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -263,6 +266,8 @@ pub struct Headers {
     pub host: Option<String>,
     /// Peers whose own `X-Forwarded-*` are kept and added to. Default: none.
     pub trusted_proxies: Vec<Network>,
+    /// Tell clients what their answer's time was spent on (`Server-Timing`). Default off.
+    pub server_timing: bool,
 }
 
 impl Headers {
@@ -316,27 +321,6 @@ impl Network {
     }
 }
 
-/// Which requests are logged, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog {
-    /// Share of requests that are logged: 0 is off (the default), 1 is all.
-    pub sample: f64,
-    /// JSON lines (the default) or text.
-    pub format: AccessLogFormat,
-    /// Where to; `None` is standard output.
-    pub file: Option<PathBuf>,
-}
-
-/// How an access log line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// For people.
-    Text,
-}
-
 /// Threads, and how the process comes and goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runtime {
@@ -370,11 +354,7 @@ impl Default for Config {
             hedge: None,
             headers: Headers::default(),
             admin: Some(AdminConfig::default()),
-            access_log: AccessLog {
-                sample: 0.0,
-                format: AccessLogFormat::Json,
-                file: None,
-            },
+            access_log: AccessLog::default(),
             metrics: MetricsConfig::default(),
             tracing: None,
             resource: ResourceConfig::default(),

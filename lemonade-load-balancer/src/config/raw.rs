@@ -4,11 +4,13 @@
 //! Unknown keys, wrong types and unreadable values are found by the loader while it decodes these types; what only the
 //! whole can tell is [`super::validate`]'s business.
 
+mod access_log;
 mod affinity;
 mod engine;
 mod reliability;
 mod telemetry;
 
+pub(super) use access_log::{RawAccessLog, RawAlways, RawFormat, RawSyslog};
 pub(super) use affinity::{RawAuto, RawKey, RawSameSite, RawSticky};
 pub(super) use engine::{RawEngine, RawMode, RawPrometheus, RawRule};
 pub(super) use reliability::{RawHedge, RawOutlier, RawRetries};
@@ -362,6 +364,8 @@ pub(super) struct RawHeaders {
     pub(super) forwarded: Option<bool>,
     /// Send this `Host` instead of the client's.
     pub(super) host: Option<String>,
+    /// Tell clients what their answer's time was spent on (`Server-Timing`).
+    pub(super) server_timing: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -456,42 +460,6 @@ impl FromStr for RawAdmin {
             token: None,
         })
     }
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub(super) struct RawAccessLog {
-    /// The share of requests that are logged.
-    pub(super) sample: Option<Percent>,
-    /// How a line is written.
-    pub(super) format: Option<RawFormat>,
-    /// Where to; standard output if it is left out.
-    pub(super) file: Option<String>,
-}
-
-impl FromStr for RawAccessLog {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        if word == "all" {
-            return Ok(RawAccessLog::default());
-        }
-        let sample = word.parse().map_err(|_| {
-            format!("expected `off`, `all`, a share such as `1%`, or a table; found `{word}`")
-        })?;
-        Ok(RawAccessLog {
-            sample: Some(sample),
-            ..RawAccessLog::default()
-        })
-    }
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawFormat {
-    Json,
-    Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -3,9 +3,9 @@
 //! Read back, it is the same configuration, but for secrets, which are left out.
 
 use super::{
-    AccessLogFormat, AdminConfig, Affinity, BackendConfig, Config, DnsConfig, DnsKind,
-    EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, OtlpConfig, Probe,
-    PrometheusConfig, Retries, Secure, StatsdConfig, Sticky, TracingConfig, WhenFull,
+    AccessLog, AccessLogFormat, AdminConfig, Affinity, Always, BackendConfig, Config, DnsConfig,
+    DnsKind, EngineConfig, HealthConfig, Hedge, HttpProbe, Key, MaxInFlight, OtlpConfig, Probe,
+    PrometheusConfig, Retries, Secure, StatsdConfig, Statuses, Sticky, TracingConfig, WhenFull,
 };
 use crate::decision::Rule;
 use crate::outlier::Rules;
@@ -52,9 +52,12 @@ pub fn view(config: &Config) -> Value {
         "panic_threshold": if config.panic_threshold == 0.0 { off() } else { percent(config.panic_threshold) },
         "retries": retries(&config.retries),
         "hedge": config.hedge.as_ref().map_or(off(), hedge),
-        "headers": { "forwarded": config.headers.forwarded },
+        "headers": {
+            "forwarded": config.headers.forwarded,
+            "server_timing": config.headers.server_timing,
+        },
         "admin": config.admin.as_ref().map_or(off(), admin),
-        "access_log": access_log(config),
+        "access_log": access_log(&config.access_log),
         "metrics": {
             "interval": duration(config.metrics.interval),
             "otlp": config.metrics.otlp.as_ref().map_or(off(), otlp),
@@ -260,10 +263,7 @@ fn http_probe(probe: &HttpProbe, view: &mut Value) {
     view["probe"] = "http".into();
     view["method"] = probe.method.as_str().into();
     view["path"] = probe.path.as_str().into();
-    view["expect"] = match probe.expect.shown().as_mut_slice() {
-        [one] => std::mem::take(one).into(),
-        several => several.to_vec().into(),
-    };
+    view["expect"] = shown(&probe.expect);
     let headers = probe.headers.iter();
     let headers: Map<String, Value> = headers
         .filter(|(name, _)| !is_credential(name))
@@ -288,9 +288,8 @@ fn admin(admin: &AdminConfig) -> Value {
     json!({ "listen": admin.listen })
 }
 
-fn access_log(config: &Config) -> Value {
-    let log = &config.access_log;
-    if log.sample <= 0.0 {
+fn access_log(log: &AccessLog) -> Value {
+    if log.is_off() {
         return off();
     }
     let mut view = json!({
@@ -299,11 +298,41 @@ fn access_log(config: &Config) -> Value {
             AccessLogFormat::Json => "json",
             AccessLogFormat::Text => "text",
         },
+        "redact": { "client": if log.truncate_clients { "truncate".into() } else { off() } },
     });
+    if log.always != Always::default() {
+        view["always"] = always(&log.always);
+    }
     if let Some(file) = &log.file {
         view["file"] = file.display().to_string().into();
     }
+    if let Some(syslog) = &log.syslog {
+        view["syslog"] = json!({
+            "address": syslog.address.to_string(),
+            "facility": syslog.facility.to_string(),
+            "tag": syslog.tag,
+        });
+    }
     view
+}
+
+fn always(always: &Always) -> Value {
+    let mut view = json!({ "retried": always.retried });
+    if let Some(statuses) = &always.statuses {
+        view["status"] = shown(statuses);
+    }
+    if let Some(bound) = always.slower_than {
+        view["slower_than"] = duration(bound);
+    }
+    view
+}
+
+/// One range, or a list of them.
+fn shown(statuses: &Statuses) -> Value {
+    match statuses.shown().as_mut_slice() {
+        [one] => std::mem::take(one).into(),
+        several => several.to_vec().into(),
+    }
 }
 
 /// Its headers are credentials, most often.
@@ -396,14 +425,15 @@ mod tests {
                 "rules": [{ "name": "r", "when": "error_rate > 5% and external.age >= 1.5 for 10s", "use": "round_robin" }],
                 "prometheus": [{ "name": "age", "url": "http://h:1/p", "query": "max(x)", "interval": "1s", "timeout": "1s", "stale": "2s" }],
                 "trace_sample": 7 },
-            "headers": { "forwarded": true, "host": "h" },
+            "headers": { "forwarded": true, "host": "h", "server_timing": true },
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "discovery": {
                 "sql": { "url": "sqlite:w.db", "table": "a.b", "column": "c", "poll": "1s" },
                 "dns": ["a.b:80", { "name": "_http._tcp.c", "server": "127.0.0.1:53", "min_ttl": "2s" }]
             },
             "admin": "127.0.0.1:4",
-            "access_log": { "sample": "0.7%", "format": "text", "file": "/tmp/log" },
+            "access_log": { "sample": "0.7%", "format": "text", "file": "/tmp/log", "redact": { "client": "truncate" },
+                "always": { "status": [429, "500-599"], "slower_than": "1500ms", "retried": true } },
             "metrics": { "interval": "3s", "otlp": { "endpoint": "https://h/x", "timeout": "1s" },
                 "statsd": { "address": "unix:/run/s", "prefix": "a.", "tags": { "env": "x", "az": "y:z" } } },
             "tracing": { "otlp": "http://h:4318", "sample": "0.7%" },
@@ -417,6 +447,15 @@ mod tests {
         ] {
             let config = read(&affinity.replacen('{', r#"{"backends": ["127.0.0.1:2"], "#, 1));
             assert_eq!(read(&view(&config).to_string()), config, "{affinity}");
+        }
+        for log in [
+            r#"{"always": {"status": 499}, "syslog": {"address": "h:514", "facility": "daemon", "tag": "t"}}"#,
+            r#"{"always": {"slower_than": "0s"}, "syslog": "/run/log"}"#,
+        ] {
+            let config = read(&format!(
+                r#"{{"backends": ["127.0.0.1:2"], "access_log": {log}}}"#
+            ));
+            assert_eq!(read(&view(&config).to_string()), config, "{log}");
         }
         let plain = read(
             r#"{"backends": ["127.0.0.1:2"], "health": "off", "admin": "off", "retries": "off", "outlier": "off", "engine": { "mode": "off", "trace_sample": "off" },

@@ -1,5 +1,7 @@
 //! What a reading is made of.
 
+use crate::stats::BUCKETS;
+use crate::stats::times::Counted;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -38,19 +40,29 @@ pub(crate) struct Sample {
 pub(crate) enum Value {
     Count(u64),
     Level(f64),
-    Times(Times),
+    Times(Box<Times>),
 }
 
 /// Times by how long they were.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Times {
-    /// Upper bounds in seconds, rising; a time that is equal to one is below it.
-    pub(crate) bounds: &'static [f64],
-    /// How many there are between each bound and the one before; one more, for what is beyond the last.
-    pub(crate) counts: Vec<u64>,
+    /// Finer than what is exported as a histogram: for percentiles.
+    pub(crate) counted: Counted,
     /// In seconds.
     pub(crate) sum: f64,
 }
+
+/// Upper bounds of an exported histogram's buckets, in seconds; a time that is equal to one is below it. One more bucket is for
+/// what is beyond the last.
+pub(crate) const BOUNDS: [f64; BUCKETS.len()] = {
+    let mut bounds = [0.0; BUCKETS.len()];
+    let mut place = 0;
+    while place < bounds.len() {
+        bounds[place] = BUCKETS[place] as f64 / 1e6;
+        place += 1;
+    }
+    bounds
+};
 
 impl Family {
     pub(crate) fn new(
@@ -104,69 +116,43 @@ impl Sample {
 
 impl Times {
     pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counted.coarse().iter().sum()
     }
 
     /// Those that are not in `earlier`, which is an earlier reading of the same; all of them if it is not.
     pub(crate) fn since(&self, earlier: &Times) -> Times {
-        let pairs = self.counts.iter().zip(&earlier.counts);
-        let differences: Option<Vec<u64>> =
-            pairs.map(|(now, then)| now.checked_sub(*then)).collect();
-        match differences {
-            Some(counts) if counts.len() == self.counts.len() => Times {
-                bounds: self.bounds,
-                counts,
-                sum: (self.sum - earlier.sum).max(0.0),
-            },
-            _ => self.clone(),
+        if earlier.count() > self.count() {
+            return self.clone();
+        }
+        Times {
+            counted: self.counted.since(&earlier.counted),
+            sum: (self.sum - earlier.sum).max(0.0),
         }
     }
 
-    /// The time that this share (above 0, up to 1) of all is not above: as if those between two bounds were spread evenly.
-    /// Beyond the last bound nothing is known, so that is the answer there; 0 if there are none.
-    pub(crate) fn percentile(&self, share: f64) -> f64 {
-        let wanted = self.count() as f64 * share;
-        let (mut below, mut from) = (0.0, 0.0);
-        for (to, count) in self.bounds.iter().zip(&self.counts) {
-            let count = *count as f64;
-            if count > 0.0 && below + count >= wanted {
-                return from + (to - from) * (wanted - below) / count;
-            }
-            below += count;
-            from = *to;
+    /// So many, each so long.
+    #[cfg(test)]
+    pub(crate) fn of(count: u64, each: std::time::Duration) -> Times {
+        let times = crate::stats::times::Times::default();
+        (0..count).for_each(|_| times.record(each));
+        Times {
+            counted: Counted::sum([times].iter()),
+            sum: count as f64 * each.as_secs_f64(),
         }
-        if self.count() == 0 { 0.0 } else { from }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn times(counts: [u64; 4]) -> Times {
-        Times {
-            bounds: &[1.0, 2.0, 4.0],
-            counts: counts.to_vec(),
-            sum: counts.iter().sum::<u64>() as f64,
-        }
-    }
-
-    #[test]
-    fn percentiles_lie_within_their_bucket() {
-        let some = times([10, 10, 20, 0]);
-        assert!((some.percentile(0.5) - 2.0).abs() < 1e-9);
-        assert!((some.percentile(0.25) - 1.0).abs() < 1e-9);
-        assert!((some.percentile(0.75) - 3.0).abs() < 1e-9);
-        assert!((some.percentile(1.0) - 4.0).abs() < 1e-9);
-        assert!((times([0, 0, 0, 5]).percentile(0.5) - 4.0).abs() < 1e-9);
-        assert!(times([0, 0, 0, 0]).percentile(0.5).abs() < 1e-9);
-    }
+    use std::time::Duration;
 
     #[test]
     fn difference_of_two_readings_is_what_came_between() {
-        let (earlier, now) = (times([1, 2, 3, 4]), times([1, 3, 3, 9]));
-        assert_eq!(now.since(&earlier).counts, [0, 1, 0, 5]);
-        assert!((now.since(&earlier).sum - 6.0).abs() < 1e-9);
+        let second = Duration::from_secs(1);
+        let (earlier, now) = (Times::of(2, second), Times::of(5, second));
+        assert_eq!(now.since(&earlier), Times::of(3, second));
+        // It began anew.
         assert_eq!(earlier.since(&now), earlier);
     }
 }

@@ -13,5 +13,5 @@ mod recorded;
 mod scrape;
 pub(crate) mod statsd;
 
-pub(crate) use family::{Family, Kind, Sample, Text, Times, Value};
+pub(crate) use family::{BOUNDS, Family, Kind, Sample, Text, Times, Value};
 pub(crate) use scrape::{Sources, scrape};

@@ -2,7 +2,7 @@
 //!
 //! Names are those of `/metrics`, so that a query means the same wherever the numbers came by.
 
-use super::{Family, Kind, Sample, Text, Times, Value};
+use super::{BOUNDS, Family, Kind, Sample, Text, Times, Value};
 use crate::otlp::{nanos, text};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -143,8 +143,8 @@ fn histogram(sample: &Sample, times: &Times, start: u64, now: u64) -> HistogramD
         time_unix_nano: now,
         count: times.count(),
         sum: Some(times.sum),
-        bucket_counts: times.counts.clone(),
-        explicit_bounds: times.bounds.to_vec(),
+        bucket_counts: times.counted.coarse().to_vec(),
+        explicit_bounds: BOUNDS.to_vec(),
         ..HistogramDataPoint::default()
     }
 }
@@ -206,11 +206,7 @@ mod tests {
 
     #[test]
     fn reading_is_written_whole() {
-        let times = Times {
-            bounds: &[0.5, 1.0],
-            counts: vec![1, 0, 2],
-            sum: 7.5,
-        };
+        let times = Times::of(3, Duration::from_millis(2));
         let reading = vec![
             Family::new(
                 Kind::Gauge,
@@ -224,7 +220,7 @@ mod tests {
                 "How long",
                 vec![Sample {
                     labels: Vec::new(),
-                    value: Value::Times(times),
+                    value: Value::Times(times.into()),
                 }],
             ),
             Family::new(Kind::Gauge, "none", "", Vec::new()),
@@ -245,9 +241,10 @@ mod tests {
             panic!("{metrics:?}");
         };
         let point = &histogram.data_points[0];
-        assert_eq!((point.count, point.sum), (3, Some(7.5)));
-        assert_eq!(point.bucket_counts, [1, 0, 2]);
-        assert_eq!(point.explicit_bounds, [0.5, 1.0]);
+        assert_eq!((point.count, point.sum), (3, Some(0.006)));
+        assert_eq!(point.bucket_counts[..4], [0, 0, 3, 0]);
+        assert_eq!(point.explicit_bounds[..4], [0.0005, 0.001, 0.0025, 0.005]);
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
         assert_eq!(
             point.time_unix_nano - point.start_time_unix_nano,
             1_000_000_000

@@ -1,6 +1,6 @@
 //! A reading as Prometheus text.
 
-use super::{Family, Text, Value};
+use super::{BOUNDS, Family, Text, Value};
 use lemonade_observability::prometheus::Exposition;
 
 /// Writes everything.
@@ -16,7 +16,7 @@ pub(crate) fn write(reading: &[Family]) -> String {
                 Value::Count(count) => text.sample(name, &labels, count),
                 Value::Level(level) => text.sample(name, &labels, level),
                 Value::Times(times) => {
-                    text.histogram(name, &labels, times.bounds, &times.counts, times.sum);
+                    text.histogram(name, &labels, &BOUNDS, &times.counted.coarse(), times.sum);
                 }
             }
         }

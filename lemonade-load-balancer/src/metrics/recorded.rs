@@ -13,6 +13,7 @@ pub(super) fn parse(text: &str) -> Vec<Family> {
             help = rest.split_once(' ').map_or("", |(_, help)| help);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap_or_default();
+            let help = std::mem::take(&mut help);
             let kind = match kind {
                 "counter" => Kind::Counter,
                 "gauge" => Kind::Gauge,
@@ -21,7 +22,7 @@ pub(super) fn parse(text: &str) -> Vec<Family> {
             };
             families.push(Family {
                 name: name.to_owned().into(),
-                help: std::mem::take(&mut help).to_owned().into(),
+                help: help.to_owned().into(),
                 kind,
                 samples: Vec::new(),
             });
@@ -42,7 +43,9 @@ fn sample(family: &Family, line: &str) -> Option<Sample> {
     };
     let labels = match labels.strip_prefix('{') {
         Some(list) => pairs(list.strip_suffix('}')?)?,
-        None => Vec::new(),
+        None if labels.is_empty() => Vec::new(),
+        // Another one's name begins like this one's.
+        None => return None,
     };
     Some(Sample { labels, value })
 }
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn malformed_text_is_passed_over() {
-        let text = "a 1\n# TYPE a counter\na{b=\"c} 1\na{b} 1\na x\na\n# TYPE\na{} 2\n";
+        let text = "a 1\n# TYPE a counter\na{b=\"c} 1\na{b} 1\na x\na\nab 3\n# TYPE\na{} 2\n";
         assert_eq!(parse(text)[0].samples, [Sample::count(Vec::new(), 2)]);
     }
 }

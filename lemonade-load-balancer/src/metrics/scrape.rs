@@ -4,7 +4,7 @@ use super::{Family, Kind, Sample, Text, Times, Value, process, recorded};
 use crate::backend::{FULL_SHARE, UNLIMITED};
 use crate::snapshot::{Member, Published, SourceStatus};
 use crate::stats::times::Counted;
-use crate::stats::{BUCKETS, RequestStats, ShardStats, StatusClass, names};
+use crate::stats::{RequestStats, ShardStats, StatusClass, names};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -21,17 +21,6 @@ pub(crate) struct Sources {
     /// When counting began.
     pub(crate) since: SystemTime,
 }
-
-/// The histograms' bounds, in seconds.
-const BOUNDS: [f64; BUCKETS.len()] = {
-    let mut bounds = [0.0; BUCKETS.len()];
-    let mut place = 0;
-    while place < bounds.len() {
-        bounds[place] = BUCKETS[place] as f64 / 1e6;
-        place += 1;
-    }
-    bounds
-};
 
 /// Reads everything. Cost: linear in backends times shards; 1,000 backends on two shards take a few milliseconds, on the
 /// caller's thread.
@@ -124,7 +113,7 @@ fn requests(sources: &Sources) -> Vec<Family> {
     });
     let durations = times(
         Vec::new(),
-        &Counted::sum(shards.iter().map(|shard| &shard.duration)),
+        Counted::sum(shards.iter().map(|shard| &shard.duration)),
         sum(&|shard| &shard.duration.sum),
     );
     let mut families = vec![
@@ -225,7 +214,7 @@ fn backends(members: &[Member]) -> Vec<Family> {
     let durations = members.iter().map(|member| {
         times(
             backend(member),
-            &Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)),
+            Counted::sum(member.live.stats.iter().map(|shard| &shard.latency)),
             sum(member, &|shard| &shard.latency.sum),
         )
     });
@@ -277,8 +266,8 @@ fn backends(members: &[Member]) -> Vec<Family> {
         Family::new(Kind::Counter, name, help, samples.collect())
     }));
     let ejections = members.iter();
-    let ejections = ejections
-        .map(|member| Sample::count(backend(member), member.live.ejections.load(Relaxed).into()));
+    let ejections =
+        ejections.map(|member| Sample::count(backend(member), member.live.ejections.load(Relaxed)));
     families.push(Family::new(
         Kind::Counter,
         names::BACKEND_EJECTIONS,
@@ -351,11 +340,8 @@ fn sum(member: &Member, of: &dyn Fn(&ShardStats) -> &AtomicU64) -> u64 {
         .sum()
 }
 
-fn times(labels: Vec<(Text, Text)>, counted: &Counted, sum_nanos: u64) -> Sample {
-    let value = Value::Times(Times {
-        bounds: &BOUNDS,
-        counts: counted.coarse().to_vec(),
-        sum: sum_nanos as f64 / 1e9,
-    });
+fn times(labels: Vec<(Text, Text)>, counted: Counted, sum_nanos: u64) -> Sample {
+    let sum = sum_nanos as f64 / 1e9;
+    let value = Value::Times(Box::new(Times { counted, sum }));
     Sample { labels, value }
 }

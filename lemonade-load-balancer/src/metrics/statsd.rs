@@ -49,7 +49,7 @@ fn change(now: &Value, before: Option<&Value>) -> Value {
         (Value::Count(now), Some(Value::Count(before))) => {
             Value::Count(now.checked_sub(*before).unwrap_or(*now))
         }
-        (Value::Times(now), Some(Value::Times(before))) => Value::Times(now.since(before)),
+        (Value::Times(now), Some(Value::Times(before))) => Value::Times(now.since(before).into()),
         (now, _) => now.clone(),
     }
 }
@@ -97,7 +97,8 @@ impl Writer<'_> {
         lines.push(self.line(".count", count, 'c'));
         lines.push(self.line(".avg", times.sum / count as f64, 'g'));
         for (name, share) in PERCENTILES {
-            lines.push(self.line(&format!(".{name}"), times.percentile(share), 'g'));
+            let percentile = times.counted.percentile(share);
+            lines.extend(percentile.map(|time| self.line(&format!(".{name}"), time, 'g')));
         }
     }
 
@@ -165,6 +166,7 @@ mod tests {
     use super::super::Kind;
     use super::*;
     use crate::config::StatsdAddress;
+    use std::time::Duration;
 
     fn config(flavour: Flavour) -> StatsdConfig {
         let mut config = StatsdConfig::at(StatsdAddress::parse("a:1").unwrap());
@@ -172,19 +174,16 @@ mod tests {
         config
     }
 
-    fn reading(count: u64, counts: [u64; 3]) -> Vec<Family> {
+    /// So many requests, and so many times of a second.
+    fn reading(count: u64, times: u64) -> Vec<Family> {
         let labels = vec![
             ("backend".into(), "127.0.0.1:1|x".into()),
             ("class".into(), "2xx".into()),
         ];
-        let times = Times {
-            bounds: &[0.5, 1.0],
-            counts: counts.to_vec(),
-            sum: counts.iter().sum::<u64>() as f64,
-        };
+        let times = Times::of(times, Duration::from_secs(1));
         let times = Sample {
             labels: Vec::new(),
-            value: Value::Times(times),
+            value: Value::Times(times.into()),
         };
         let level = Sample::level(Vec::new(), 0.25);
         vec![
@@ -204,7 +203,8 @@ mod tests {
         let mut config = config(Flavour::Datadog);
         config.tags = vec![("env".to_owned(), "x".to_owned())];
         let mut counted = Counted::default();
-        let lines = write(&reading(3, [2, 0, 0]), &mut counted, &config);
+        let lines = write(&reading(3, 2), &mut counted, &config);
+        let (lines, percentiles) = lines.split_at(4);
         assert_eq!(
             lines,
             [
@@ -212,30 +212,29 @@ mod tests {
                 "lemonade.connections:0.25|g|#env:x",
                 "lemonade.x_seconds.count:2|c|#env:x",
                 "lemonade.x_seconds.avg:1|g|#env:x",
-                "lemonade.x_seconds.p50:0.25|g|#env:x",
-                "lemonade.x_seconds.p95:0.475|g|#env:x",
-                "lemonade.x_seconds.p99:0.495|g|#env:x",
             ]
         );
-        let lines = write(&reading(3, [2, 0, 0]), &mut counted, &config);
+        for (line, name) in percentiles.iter().zip(["p50", "p95", "p99"]) {
+            let value = line.strip_prefix(&format!("lemonade.x_seconds.{name}:"));
+            let value = value.and_then(|value| value.strip_suffix("|g|#env:x"));
+            let value: f64 = value.unwrap().parse().unwrap();
+            assert!((0.8..=1.0).contains(&value), "{line}");
+        }
+        let lines = write(&reading(3, 2), &mut counted, &config);
         assert_eq!(lines, ["lemonade.connections:0.25|g|#env:x"]);
-        let lines = write(&reading(8, [2, 1, 0]), &mut counted, &config);
+        let lines = write(&reading(8, 3), &mut counted, &config);
         assert!(lines[0].starts_with("lemonade.backend_requests:5|c"));
         assert_eq!(lines[2], "lemonade.x_seconds.count:1|c|#env:x");
         // It began anew.
-        let lines = write(&reading(2, [0, 0, 4]), &mut counted, &config);
+        let lines = write(&reading(2, 1), &mut counted, &config);
         assert!(lines[0].starts_with("lemonade.backend_requests:2|c"));
-        assert_eq!(lines[2], "lemonade.x_seconds.count:4|c|#env:x");
+        assert_eq!(lines[2], "lemonade.x_seconds.count:1|c|#env:x");
     }
 
     #[test]
     fn plain_lines_have_labels_in_their_names() {
-        let mut counted = Counted::from(&reading(1, [0, 0, 0]));
-        let lines = write(
-            &reading(3, [0, 0, 0]),
-            &mut counted,
-            &config(Flavour::Plain),
-        );
+        let mut counted = Counted::from(&reading(1, 0));
+        let lines = write(&reading(3, 0), &mut counted, &config(Flavour::Plain));
         assert_eq!(
             lines,
             [

@@ -267,7 +267,7 @@ fn read_request(
     } else {
         None
     };
-    let journal = shard.journal(&head, client.peer, started, part, &outbound);
+    let journal = shard.journal(&head, &id, client.peer, started, part, &outbound);
     let request = Request {
         outbound,
         framing: head.framing,
@@ -304,7 +304,7 @@ async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
         ..Style::UNREAD
     };
     reply::write(reason, style, &mut out);
-    shard.refused(reason, client.peer);
+    shard.refused(reason, client.peer, client.buffer.filled());
     client.deadline.set(LINGER);
     match write_all(client, &out).await {
         Ok(()) => Next::Linger,

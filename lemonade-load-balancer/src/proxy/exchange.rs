@@ -9,6 +9,7 @@ use super::forward::{Failure, Request};
 use super::headers::{self, Recipient};
 use super::pace::{self, Moved, Pace};
 use super::relay::{Relay, RelayError};
+use super::server_timing::Timing;
 use super::shard::Shard;
 use super::upstream::Connection;
 use crate::config::Config;
@@ -38,6 +39,8 @@ pub(super) struct Exchange<'e> {
     patience: Duration,
     /// What is set with an answer that is no failure.
     pub(super) cookie: Option<Box<[u8]>>,
+    /// What is known of its time, if the client is to be told.
+    pub(super) timing: Option<Box<Timing>>,
     /// Where the request is.
     pub(super) upload: Upload,
     upload_pace: Pace,
@@ -112,6 +115,7 @@ impl<'e> Exchange<'e> {
             config,
             patience,
             cookie: None,
+            timing: None,
             upload: Upload::Going,
             upload_pace: Pace::default(),
         }
@@ -199,6 +203,10 @@ impl<'e> Exchange<'e> {
             id: &self.request.id,
             // Nobody is to be kept where it failed.
             cookie: self.cookie.as_deref().filter(|_| head.status < 500),
+            spent: self
+                .timing
+                .as_ref()
+                .map(|timing| timing.spent(first_byte, Instant::now())),
         };
         headers::write_response(head, &recipient, &mut out);
         Answer {

@@ -14,6 +14,7 @@ use super::journal::Journal;
 use super::relay::Relay;
 use super::reply::{self, Reason};
 use super::retry::Attempts;
+use super::server_timing::Timing;
 use super::shard::{Shard, View};
 use super::sticky::{self, Shown};
 use super::upstream::{ConnectError, Connection, Upstream};
@@ -308,6 +309,11 @@ async fn attempt<'s>(
     let on_trial = slot.is_on_trial();
     let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
     attempts.note(|journal| journal.address(relay));
+    // A first attempt began with its request. Clients that are told about the time are told what passed until now, too.
+    let mut departed = sent;
+    if config.headers.server_timing {
+        departed = Instant::now();
+    }
     let hedged = repeatable && !request.upgrade && !on_trial;
     if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.
@@ -315,13 +321,18 @@ async fn attempt<'s>(
         let race = hedge::race(client, first, slot, attempts, course, hedge);
         // On the heap: the few that are hedged must not make every connection's task larger.
         let heard = Box::pin(race).await?;
+        attempts.lose(heard.sent.saturating_duration_since(departed));
         (connection, *relay, sent) = (heard.connection, heard.relay, heard.sent);
+        departed = departed.max(sent);
         client.deadline.tag(slot.tag());
     }
     let slot = &*slot;
     let patience = slot.patience(config.timeouts.response_header, repeatable);
     let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
     exchange.cookie = sticky::cookie(request, slot, view, shard);
+    if config.headers.server_timing {
+        exchange.timing = Some(Timing::new(request.started, departed, attempts));
+    }
     let mut answer = match exchange.answer(shard).await? {
         Answered::Final(answer) => answer,
         Answered::Switched { first_byte } => {
@@ -403,9 +414,10 @@ async fn connect(
     let upstream = &*slot.upstream;
     ShardStats::count(&upstream.stats().begun);
     client.deadline.tag(slot.tag());
-    let began = match attempts.is_first() {
+    // Saves reading the clock; a wait in the queue is not the backend's.
+    let began = match attempts.is_first() && attempts.queued.is_zero() {
         true => request.started,
-        false => Instant::now(),
+        false => attempts.begin_anew(request.started),
     };
     attempts.note(|journal| journal.began(&slot.upstream, began, false));
     let kept = match attempts.wants_new_connection() {

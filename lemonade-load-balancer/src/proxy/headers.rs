@@ -3,6 +3,7 @@
 //! A head is copied in runs: fields that pass lie next to each other in the input, so most heads are one or two `memcpy`s
 //! between the start line and our own fields, which were written once per connection.
 
+use super::server_timing::Spent;
 use crate::affinity::Peer;
 use crate::config::Headers;
 use crate::http1::Version;
@@ -17,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 /// What every answer and every forwarded message says about its path.
 const VIA: &[u8] = b"Via: 1.1 lemonade\r\n";
 /// A client's own request id is kept up to this length; longer ones are replaced.
-const MAX_REQUEST_ID: usize = 128;
+pub(super) const MAX_REQUEST_ID: usize = 128;
 
 /// A request's id: the client's if it sent a usable one, else made here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,6 +314,8 @@ pub(crate) struct Recipient<'r> {
     pub(crate) id: &'r RequestId,
     /// A cookie of ours for it: what follows `Set-Cookie: `.
     pub(crate) cookie: Option<&'r [u8]>,
+    /// What it is told that the time was spent on.
+    pub(crate) spent: Option<Spent>,
 }
 
 /// Writes an answer's head as the client gets it.
@@ -355,6 +358,9 @@ pub(crate) fn write_response(
     }
     if let Some(cookie) = recipient.cookie {
         line(out, b"Set-Cookie: ", cookie);
+    }
+    if let Some(spent) = &recipient.spent {
+        spent.write(out);
     }
     if offers_upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -492,6 +498,7 @@ mod tests {
                 keep_alive,
                 id: &id,
                 cookie: None,
+                spent: None,
             },
             &mut out,
         );

@@ -2,22 +2,26 @@
 //!
 //! Only a request that somebody may read about has a journal; every other one pays for looking whether it has. Notes on its
 //! attempts are made by whoever knows ([`super::forward`], [`super::hedge`]) at the moments that they name, and read when it has
-//! ended. Journals are used again, so that a request which has one allocates nothing for it.
+//! ended. Journals are used again, so that a request which has one allocates nothing for it. One that is dropped with its request,
+//! because a drain is over or something panicked, is kept to be read all the same.
 
 use super::forward::Failure;
+use super::headers::{MAX_REQUEST_ID, RequestId};
 use super::relay::Relay;
 use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::http1::Version;
-use crate::http1::fields::Known;
+use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use crate::traces::context::span_id;
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-/// Bytes that are remembered of each text, so that no client decides how long a line gets.
+/// Texts that are remembered.
+const TEXTS: usize = 5;
+/// Bytes that are remembered of each, so that no client decides how long a line gets.
 const MAX_METHOD: usize = 64;
 const MAX_HOST: usize = 256;
 const MAX_PATH: usize = 8 << 10;
@@ -30,12 +34,16 @@ const KEPT_TEXT: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Journal {
     asked: Asked,
+    /// Where it goes when it is dropped before it was read.
+    home: Weak<Journals>,
+    /// It has been begun, and not been read yet.
+    lent: bool,
+    /// It is in the access log's sample.
+    pub(super) sampled: bool,
     /// When the request began: its attempts' times count from here.
     started: Instant,
     /// In the order in which they began. They are noted where others only look at them; never borrowed across a call.
     attempts: RefCell<Vec<Attempt>>,
-    /// A line of the log may become of it.
-    pub(super) logged: bool,
     /// A trace becomes of it.
     pub(super) traced: Option<Traced>,
     /// When the last pick began, and how long it took; of traced requests only.
@@ -46,37 +54,68 @@ pub(super) struct Journal {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
-    pub(super) version: Version,
+    /// `None` where it could not be read.
+    pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`.
     pub(super) trace_id: Option<[u8; 32]>,
-    /// Method, host, path and user agent, one behind the other.
+    /// Method, host, path, user agent and request id, one behind the other.
     text: Vec<u8>,
     /// Where each of them ends.
-    ends: [usize; 4],
+    ends: [usize; TEXTS],
 }
 
 impl Asked {
     fn nothing() -> Self {
         Asked {
             client: (Ipv4Addr::UNSPECIFIED, 0).into(),
-            version: Version::Http11,
+            version: None,
             trace_id: None,
             text: Vec::new(),
-            ends: [0; 4],
+            ends: [0; TEXTS],
         }
     }
 
-    fn read(&mut self, head: &RequestHead<'_>, client: SocketAddr) {
+    fn read(&mut self, head: &RequestHead<'_>, id: &RequestId, client: SocketAddr) {
         self.client = client;
-        self.version = head.version;
+        self.version = Some(head.version);
         self.trace_id = head.field(Known::Traceparent).and_then(trace_id);
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        self.write([head.method, host, path(head.target), user_agent]);
+        let path = path(head.target);
+        self.write([head.method, host, path, user_agent, id.as_bytes()]);
     }
 
-    fn write(&mut self, texts: [&[u8]; 4]) {
-        const MOST: [usize; 4] = [MAX_METHOD, MAX_HOST, MAX_PATH, MAX_USER_AGENT];
+    /// What can be told of a request that was refused: as much of its first line as is in order.
+    fn read_unread(&mut self, bytes: &[u8], client: SocketAddr) {
+        let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        let mut words = bytes[..end].split(|byte| *byte == b' ');
+        let is_method = |word: &&[u8]| word.len() <= MAX_METHOD && is_token(word);
+        // A word that ends with what came may go on.
+        let method = words
+            .next()
+            .filter(|word| word.len() < end)
+            .filter(is_method);
+        // Of a whole URI the beginning may hold a password.
+        let is_path = |word: &&[u8]| method.is_some() && word.starts_with(b"/");
+        let target = words.next().filter(is_path).unwrap_or_default();
+        self.client = client;
+        self.trace_id = None;
+        self.version = match words.next() {
+            Some(b"HTTP/1.1") => Some(Version::Http11),
+            Some(b"HTTP/1.0") => Some(Version::Http10),
+            _ => None,
+        };
+        self.write([method.unwrap_or_default(), b"", path(target), b"", b""]);
+    }
+
+    fn write(&mut self, texts: [&[u8]; TEXTS]) {
+        const MOST: [usize; TEXTS] = [
+            MAX_METHOD,
+            MAX_HOST,
+            MAX_PATH,
+            MAX_USER_AGENT,
+            MAX_REQUEST_ID,
+        ];
         self.text.clear();
         for (place, text) in texts.into_iter().enumerate() {
             let length = text.len().min(MOST[place]);
@@ -100,6 +139,11 @@ impl Asked {
     pub(super) fn user_agent(&self) -> &[u8] {
         &self.text[self.ends[2]..self.ends[3]]
     }
+
+    /// Empty where there was no request to give one to.
+    pub(super) fn request_id(&self) -> &[u8] {
+        &self.text[self.ends[3]..self.ends[4]]
+    }
 }
 
 /// A target without its query.
@@ -115,40 +159,60 @@ fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
     id.iter().all(u8::is_ascii_hexdigit).then_some(id)
 }
 
-/// The journals of one shard that are not in use.
+/// The journals of one shard that no request has.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "they are lent in their boxes")]
-pub(super) struct Journals(RefCell<Vec<Box<Journal>>>);
+pub(super) struct Journals {
+    #[expect(clippy::vec_box, reason = "they are lent in their boxes")]
+    blank: RefCell<Vec<Box<Journal>>>,
+    /// Those of requests that were dropped.
+    left_behind: RefCell<Vec<Journal>>,
+}
 
 impl Journals {
     /// Begins a journal for this request.
     pub(super) fn begin(
-        &self,
+        self: &Rc<Self>,
         head: &RequestHead<'_>,
+        id: &RequestId,
         client: SocketAddr,
         started: Instant,
         part: Option<Part>,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.asked.read(head, client);
+        journal.asked.read(head, id, client);
         if let Some(part) = part {
             journal.asked.trace_id = Some(part.trace_id());
         }
         journal
     }
 
-    fn blank(&self, started: Instant) -> Box<Journal> {
-        let mut journal = self.0.borrow_mut().pop().unwrap_or_else(|| {
+    /// Begins one for a request that is refused with what came of it.
+    pub(super) fn begin_unread(
+        self: &Rc<Self>,
+        bytes: &[u8],
+        client: SocketAddr,
+        now: Instant,
+    ) -> Box<Journal> {
+        let mut journal = self.blank(now);
+        journal.asked.read_unread(bytes, client);
+        journal
+    }
+
+    fn blank(self: &Rc<Self>, started: Instant) -> Box<Journal> {
+        let mut journal = self.blank.borrow_mut().pop().unwrap_or_else(|| {
             Box::new(Journal {
                 asked: Asked::nothing(),
+                home: Rc::downgrade(self),
+                lent: true,
+                sampled: false,
                 started,
                 attempts: RefCell::default(),
-                logged: false,
                 traced: None,
                 picked: Cell::default(),
             })
         });
         journal.started = started;
+        journal.lent = true;
         journal
     }
 
@@ -156,10 +220,35 @@ impl Journals {
     pub(super) fn give_back(&self, mut journal: Box<Journal>) {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
+        journal.lent = false;
         (journal.traced, journal.picked) = (None, Cell::default());
-        let mut kept = self.0.borrow_mut();
+        let mut kept = self.blank.borrow_mut();
         if kept.len() < KEPT && journal.asked.text.capacity() <= KEPT_TEXT {
             kept.push(journal);
+        }
+    }
+
+    /// The journals of requests that were dropped since this was asked last.
+    pub(super) fn left_behind(&self) -> Vec<Journal> {
+        self.left_behind.take()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let lent = std::mem::replace(&mut self.lent, false);
+        let home = self.home.upgrade().filter(|_| lent);
+        if let Some(home) = home {
+            home.left_behind.borrow_mut().push(Journal {
+                asked: std::mem::replace(&mut self.asked, Asked::nothing()),
+                home: Weak::new(),
+                lent: false,
+                sampled: self.sampled,
+                started: self.started,
+                attempts: RefCell::new(self.attempts.take()),
+                traced: None,
+                picked: Cell::default(),
+            });
         }
     }
 }
@@ -192,7 +281,11 @@ pub(super) struct Attempt {
 const OVERTAKEN: &str = "overtaken";
 
 impl Journal {
-    fn since(&self, at: Instant) -> Duration {
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(super) fn since(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.started)
     }
 
@@ -290,11 +383,15 @@ impl Journal {
         }
     }
 
-    /// All of it, once the request has ended; an attempt that is still under way ended with it.
-    pub(super) fn read(&mut self, total: Duration) -> (&Asked, &[Attempt]) {
+    /// All of it, once the request has ended; an attempt that is still under way ended with it, for this reason.
+    pub(super) fn read(
+        &mut self,
+        total: Duration,
+        error: Option<&'static str>,
+    ) -> (&Asked, &[Attempt]) {
         let attempts = self.attempts.get_mut();
         for attempt in attempts.iter_mut() {
-            attempt.end(total, None);
+            attempt.end(total, error);
         }
         (&self.asked, attempts)
     }
@@ -323,16 +420,45 @@ mod tests {
     }
 
     #[test]
+    fn of_what_could_not_be_read_only_what_is_in_order_is_told() {
+        let client = (Ipv4Addr::LOCALHOST, 1).into();
+        for (bytes, method, path, version) in [
+            (
+                &b"GET /a?b HTTP/1.1\r\nHost x"[..],
+                "GET",
+                "/a",
+                Some(Version::Http11),
+            ),
+            (b"GET /a?b HTTP/2", "GET", "/a", None),
+            (
+                b"GET http://u:p@h/ HTTP/1.1\r\n",
+                "GET",
+                "",
+                Some(Version::Http11),
+            ),
+            (b"G\x16\x03 / HTTP/1.1\r\n", "", "", Some(Version::Http11)),
+            (b"GE", "", "", None),
+            (b"", "", "", None),
+        ] {
+            let mut asked = Asked::nothing();
+            asked.read_unread(bytes, client);
+            assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
+            assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
+            assert_eq!(asked.version, version, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn journal_is_as_new_when_it_is_used_again() {
-        let journals = Journals::default();
+        let journals = Rc::new(Journals::default());
         let mut journal = journals.blank(Instant::now());
         let long = [b'x'; 2 * MAX_HOST];
-        journal.asked.write([b"GET", &long, b"/a", b"me"]);
+        journal.asked.write([b"GET", &long, b"/a", b"me", b"1"]);
         assert_eq!(journal.asked.host().len(), MAX_HOST);
         assert_eq!(journal.asked.path(), b"/a");
         journals.give_back(journal);
         let mut journal = journals.blank(Instant::now());
-        journal.asked.write([b"PUT", b"h", b"/", b""]);
+        journal.asked.write([b"PUT", b"h", b"/", b"", b"2"]);
         assert_eq!(
             [
                 journal.asked.method(),
@@ -342,6 +468,22 @@ mod tests {
             [&b"PUT"[..], b"h", b"/"]
         );
         assert!(journal.asked.user_agent().is_empty());
-        assert!(journals.0.borrow().is_empty(), "it was the same one");
+        assert_eq!(journal.asked.request_id(), b"2");
+        assert!(journals.blank.borrow().is_empty(), "it was the same one");
+    }
+
+    #[test]
+    fn journal_that_is_dropped_is_left_behind_once() {
+        let journals = Rc::new(Journals::default());
+        let read = journals.blank(Instant::now());
+        let mut dropped = journals.blank(Instant::now());
+        dropped.asked.write([b"GET", b"h", b"/", b"", b"7"]);
+        drop(dropped);
+        journals.give_back(read);
+        let left = journals.left_behind();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].asked().request_id(), b"7");
+        drop(left);
+        assert!(journals.left_behind().is_empty());
     }
 }

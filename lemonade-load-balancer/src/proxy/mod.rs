@@ -25,6 +25,7 @@ mod reply;
 mod retry;
 mod sampling;
 mod scarcity;
+pub(crate) mod server_timing;
 mod shard;
 mod sticky;
 mod tracing;

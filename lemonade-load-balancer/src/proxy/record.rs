@@ -247,15 +247,12 @@ impl Shard {
         let finish = Finish {
             ended: now,
             total,
-            id: &request.id,
             status: ended.status,
             flag: ended.flag,
             attempts,
             bytes_in: bytes_in + attempts.tunnelled_in,
         };
-        if journal.logged {
-            self.log(&mut journal, &finish, view);
-        }
+        self.log(&mut journal, &finish, view);
         self.trace(&mut journal, request, view, &finish);
         self.journals.give_back(journal);
     }
@@ -266,8 +263,10 @@ impl Shard {
     }
 
     /// Records a connection whose request was refused before it was read.
-    pub(super) fn refused(&self, reason: Reason, client: SocketAddr) {
+    /// `unread` is what came of it.
+    pub(super) fn refused(&self, reason: Reason, client: SocketAddr, unread: &[u8]) {
         self.stats.record_refused(reason.status());
+        self.log_refused(reason, client, unread);
         tracing::debug!(%client, ?reason, "request refused");
     }
 }

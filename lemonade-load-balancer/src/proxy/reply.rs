@@ -357,6 +357,42 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/access-log.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let flags = text.split("\n## Flags\n").nth(1).unwrap();
+        let flags = flags.split("\n## ").next().unwrap();
+        for reason in [
+            Reason::BadHead(HeadError::TooLarge),
+            Reason::BadBody,
+            Reason::RequestTimeout,
+            Reason::TooManyConnections,
+            Reason::TooManyOfClient,
+            Reason::NoHealthyBackend,
+            Reason::QueueFull,
+            Reason::QueueTimeout,
+            Reason::Busy,
+            Reason::Failing,
+            Reason::ConnectFailed,
+            Reason::ConnectTimeout,
+            Reason::Unanswered,
+            Reason::BadAnswer,
+            Reason::AnswerTimeout,
+            Reason::Loop,
+            Reason::OutOfResources,
+        ] {
+            let row = format!("\n| `{}` | ", reason.flag());
+            let (_, row) = flags.split_once(&row).unwrap();
+            let row = row.lines().next().unwrap();
+            let status = reason.status().to_string();
+            assert!(
+                row.contains(&status),
+                "{reason:?}: {status} is not in {row}"
+            );
+        }
+    }
+
+    #[test]
     fn answer_to_head_has_no_body_but_its_length() {
         let mut out = Vec::new();
         write(

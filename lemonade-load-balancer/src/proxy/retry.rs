@@ -12,7 +12,7 @@ use super::upstream::{ConnectError, Upstream};
 use crate::config::MAX_RETRIES;
 use crate::snapshot::Panic;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The attempts of one request.
 #[derive(Debug)]
@@ -28,7 +28,12 @@ pub(super) struct Attempts {
     /// Who answered, if anyone did.
     pub(super) answered_by: Option<Rc<Upstream>>,
     pub(super) queued: Duration,
+    /// All attempts'.
     pub(super) connect: Duration,
+    /// The present attempt's.
+    pub(super) connecting: Duration,
+    /// What passed before the present attempt, but for the queue.
+    pub(super) lost: Duration,
     pub(super) first_byte: Duration,
     /// Body bytes of the answer.
     pub(super) bytes_out: u64,
@@ -50,6 +55,8 @@ impl Attempts {
             answered_by: None,
             queued: Duration::ZERO,
             connect: Duration::ZERO,
+            connecting: Duration::ZERO,
+            lost: Duration::ZERO,
             first_byte: Duration::ZERO,
             bytes_out: 0,
             tunnelled_in: 0,
@@ -112,6 +119,26 @@ impl Attempts {
 
     pub(super) fn connected(&mut self, took: Duration) {
         self.connect += took;
+        self.connecting = took;
+    }
+
+    /// Begins an attempt that is not the beginning of its request: now, which it returns.
+    pub(super) fn begin_anew(&mut self, started: Instant) -> Instant {
+        let now = Instant::now();
+        let before = now.saturating_duration_since(started);
+        if !self.is_first() {
+            self.lost = before.saturating_sub(self.queued);
+        }
+        self.connecting = Duration::ZERO;
+        now
+    }
+
+    /// A copy that is sent so much later is the one that counts.
+    pub(super) fn lose(&mut self, more: Duration) {
+        if !more.is_zero() {
+            self.lost += more;
+            self.connecting = Duration::ZERO;
+        }
     }
 
     pub(super) fn sending(&mut self, reused: bool) {

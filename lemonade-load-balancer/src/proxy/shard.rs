@@ -18,7 +18,7 @@ use super::scarcity::Complaint;
 use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
 use crate::backend::{Backend, State};
-use crate::config::{Limits, Retries, Timeouts, WhenFull};
+use crate::config::{Always, Limits, Retries, Timeouts, WhenFull};
 use crate::control;
 use crate::descriptors::is_exhaustion;
 use crate::drain::{Drain, Phase};
@@ -138,8 +138,10 @@ pub(super) struct Shard {
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
     scratch: RefCell<Vec<Field>>,
-    pub(super) journals: Journals,
+    pub(super) journals: Rc<Journals>,
     pub(super) log: RefCell<Log>,
+    /// A line waits, and none did.
+    pub(super) log_begun: Notify,
     draining: Cell<bool>,
     /// Requests that wait for a descriptor.
     pub(super) short: Cell<u32>,
@@ -213,6 +215,9 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
     let swept = shard.clone();
     let sweep = move || sweep(swept.clone());
     tokio::task::spawn_local(keep_running(shard.clone(), "sweep", sweep));
+    let logged = shard.clone();
+    let hand_over = move || hand_lines_over(logged.clone());
+    tokio::task::spawn_local(keep_running(shard.clone(), "access log", hand_over));
     let served = tokio::task::spawn_local(serve(shard, feed));
     tokio::select! {
         served = served => {
@@ -239,6 +244,10 @@ async fn keep_running<F: Future<Output = ()> + 'static>(
 
 async fn turn_timers(shard: Rc<Shard>) {
     shard.timers.run().await;
+}
+
+async fn hand_lines_over(shard: Rc<Shard>) {
+    shard.hand_lines_over().await;
 }
 
 async fn sweep(shard: Rc<Shard>) {
@@ -417,6 +426,7 @@ impl Shard {
             snapshot: snapshot.clone(),
             upstreams: Box::default(),
         };
+        let log = Log::new(shared.access_log.clone());
         let shard = Shard {
             index,
             timers: Timers::new(),
@@ -431,8 +441,9 @@ impl Shard {
             sampling: Sampling::default(),
             ids: RefCell::new(ids),
             scratch: RefCell::default(),
-            journals: Journals::default(),
-            log: RefCell::new(Log::new()),
+            journals: Rc::default(),
+            log: RefCell::new(log),
+            log_begun: Notify::new(),
             draining: Cell::new(false),
             short: Cell::new(0),
             open: Cell::new(0),
@@ -554,6 +565,11 @@ impl Shard {
             .pick(&view.snapshot.pool, &mut context)
     }
 
+    /// A number from 0 up to 1, 1 not among them.
+    pub(super) fn draw(&self) -> f64 {
+        self.rng.borrow_mut().f64()
+    }
+
     /// How long after the beginning of time it is.
     pub(super) fn since_epoch(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.shared.epoch)
@@ -633,25 +649,37 @@ impl Shard {
         self.ids.borrow_mut().of(head)
     }
 
-    /// A journal for a request, if it is to be logged or traced.
+    /// A journal for a request, if it is or may have to be logged, or is traced.
     pub(super) fn journal(
         &self,
         head: &RequestHead<'_>,
+        id: &RequestId,
         client: SocketAddr,
         started: Instant,
         part: Option<Part>,
         outbound: &[u8],
     ) -> Option<Box<Journal>> {
-        let sample = self.view.borrow().snapshot.config.access_log.sample;
-        let wanted = sample > 0.0 && (sample >= 1.0 || self.rng.borrow_mut().f64() < sample);
+        let view = self.view.borrow();
+        let log = &view.snapshot.config.access_log;
         let traced = part.filter(Part::is_sampled);
-        if !wanted && traced.is_none() {
+        if log.is_off() && traced.is_none() {
             return None;
         }
-        let mut journal = self.journals.begin(head, client, started, part);
-        journal.logged = wanted;
+        let sampled = self.is_sampled(log);
+        if !sampled && traced.is_none() && log.always == Always::default() {
+            return None;
+        }
+        let mut journal = self.journals.begin(head, id, client, started, part);
+        journal.sampled = sampled;
         journal.traced = traced.map(|part| Traced::new(part, head, outbound));
         Some(journal)
+    }
+}
+
+impl Drop for Shard {
+    /// The last of a drain: all connections are gone, and with them requests that nobody will finish.
+    fn drop(&mut self) {
+        self.log_left_behind();
     }
 }
 
@@ -660,7 +688,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::listen::Inherited;
-    use crate::log_file::LogFile;
+    use crate::log_file::{Destination, LogFile};
     use crate::snapshot::{self, Publisher};
     use crate::strategy::{Cursor, Explanation, Pool, RoundRobin, Strategy, Term};
     use crate::{config, drain, listen};
@@ -720,7 +748,7 @@ mod tests {
         let config = config_of(origin);
         let (listeners, mut feeds, _) = listen::open(&config, Inherited::default()).unwrap();
         let address = listeners.listening().proxy;
-        let (log, _) = LogFile::open(None).unwrap();
+        let (log, _) = LogFile::open(Destination::StandardOutput).unwrap();
         let access_log = log.writer();
         let epoch = Instant::now();
         let control::Started {

@@ -122,7 +122,7 @@ impl Shard {
         let Some(traced) = journal.traced.take() else {
             return;
         };
-        let (asked, noted) = journal.read(finish.total);
+        let (asked, noted) = journal.read(finish.total, None);
         let named = |attempt: &Attempt| view.snapshot.name_of(&attempt.upstream.backend).into();
         let queued = finish.attempts.queued;
         self.shared.traces.send(Box::new(Trace {
@@ -142,8 +142,8 @@ impl Shard {
                 .filter(|it| !it.is_empty())
                 .map(text),
             version: match asked.version {
-                Version::Http10 => "1.0",
-                Version::Http11 => "1.1",
+                Some(Version::Http10) => "1.0",
+                _ => "1.1",
             },
             status: finish.status,
             flag: finish.flag,

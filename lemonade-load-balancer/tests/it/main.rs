@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access_log;
 mod admin;
 mod affinity;
 mod answers;
@@ -32,6 +33,8 @@ mod outlier;
 mod overload;
 mod reload;
 mod retries;
+mod server_timing;
+mod telemetry;
 mod timeouts;
 mod tracing;
 mod upgrade;

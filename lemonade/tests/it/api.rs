@@ -4,6 +4,7 @@ use crate::process::{Running, address, get, lemonade, request};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 fn balancer() -> (Running, SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -101,6 +102,27 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Option<Value>, u16)
             Some(json!({ "backends": ["127.0.0.1:9"] })),
             200,
         ),
+        (
+            "get",
+            "/api/v1/history",
+            "/api/v1/history?seconds=9",
+            None,
+            200,
+        ),
+        (
+            "get",
+            "/api/v1/history/backends",
+            "/api/v1/history/backends?seconds=9&name=one",
+            None,
+            200,
+        ),
+        (
+            "get",
+            "/api/v1/history/{id}",
+            "/api/v1/history/1",
+            None,
+            200,
+        ),
         ("get", "/dump", "/dump", None, 200),
         ("post", "/api/v1/reload", "/api/v1/reload", None, 200),
         ("post", "/api/v1/drain", "/api/v1/drain", None, 202),
@@ -108,7 +130,20 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Option<Value>, u16)
 }
 
 /// Calls that answer without end, or end the process; tested elsewhere.
-const OTHERS: [(&str, &str); 2] = [("get", "/api/v1/events"), ("post", "/api/v1/upgrade")];
+const OTHERS: [(&str, &str); 3] = [
+    ("get", "/api/v1/events"),
+    ("get", "/api/v1/live"),
+    ("post", "/api/v1/upgrade"),
+];
+
+/// Waits until the first second is over: before, there is no history to ask for.
+fn wait_for_history(admin: SocketAddr) {
+    let begun = Instant::now();
+    while call(admin, "GET", "/api/v1/history/1", None).0 != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no history");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 #[test]
 fn every_call_of_the_document_answers_as_it_says() {
@@ -116,6 +151,7 @@ fn every_call_of_the_document_answers_as_it_says() {
     let (status, document) = call(admin, "GET", "/api/v1/openapi.json", None);
     assert_eq!(status, 200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    wait_for_history(admin);
     for (method, template, path, body, expected) in calls() {
         let described = &document["paths"][template][method];
         assert!(

@@ -57,6 +57,8 @@ fn every_configuration_in_a_document_loads() {
         "docs/configuration.md",
         "docs/operations.md",
         "docs/adaptive.md",
+        "docs/telemetry.md",
+        "docs/access-log.md",
     ] {
         for block in yaml_blocks(&root().join(document)) {
             let folder = tempfile::tempdir().unwrap();

@@ -90,7 +90,12 @@ fn access_log_is_replayed() {
     let line = |second: u32, backend: &str| {
         format!(
             "{{\"time\":\"2026-11-21T06:44:{second:02}.5Z\",\"status\":200,\"backend\":\"{backend}\",\
-             \"first_byte_seconds\":0.02,\"total_seconds\":0.03}}\n"
+             \"attempts\":[{}],\"first_byte_seconds\":0.02,\"total_seconds\":0.03}}\n",
+            // Older balancers wrote names.
+            match second % 3 {
+                0 => format!("\"{backend}\""),
+                _ => format!("{{\"backend\":\"{backend}\",\"status\":200,\"reused\":true}}"),
+            }
         )
     };
     let log: String = (0..40)

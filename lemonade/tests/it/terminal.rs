@@ -1,6 +1,6 @@
 //! A terminal to run a program in, with eyes to read its screen.
 
-use crate::process::{program, root};
+use crate::process::root;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pts, Pty, open};
 use rustix::termios::{Termios, tcgetattr};
@@ -111,13 +111,16 @@ impl Terminal {
 
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = program("/bin/kill", &["-s", name, &id]).status().unwrap();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Waits for the program's end, and until the terminal is as it was before it.
     #[track_caller]
-    pub(crate) fn is_given_back(mut self) -> ExitStatus {
+    pub(crate) fn given_back(mut self) -> ExitStatus {
         let begun = Instant::now();
         let status = loop {
             match self.child.try_wait().unwrap() {

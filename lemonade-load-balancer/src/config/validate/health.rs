@@ -140,7 +140,7 @@ impl Check<'_> {
         headers.into_iter().collect()
     }
 
-    fn statuses(&mut self, raw: Vec<Located<RawStatuses>>) -> Statuses {
+    pub(super) fn statuses(&mut self, raw: Vec<Located<RawStatuses>>) -> Statuses {
         let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
         for Located { path, value } in raw {
             let bounds = Statuses::BOUNDS;

@@ -2,6 +2,7 @@
 //!
 //! Reports every fault at once. Precedence: flag > environment > file > default.
 
+mod access_log;
 mod affinity;
 mod discovery;
 mod engine;
@@ -10,10 +11,10 @@ mod reliability;
 mod telemetry;
 
 use super::overrides::Overrides;
-use super::raw::{Raw, RawAccessLog, RawAdmin, RawBackend, RawFormat, RawWhenFull};
+use super::raw::{Raw, RawAdmin, RawBackend, RawWhenFull};
 use super::{
-    AccessLog, AccessLogFormat, AdminConfig, BackendConfig, Config, IN_FLIGHT, Network, Secret,
-    Source, Timeouts, WEIGHTS, WhenFull,
+    AdminConfig, BackendConfig, Config, IN_FLIGHT, Network, Secret, Source, Timeouts, WEIGHTS,
+    WhenFull,
 };
 use crate::backend::BackendId;
 use crate::http1;
@@ -138,6 +139,7 @@ impl Check<'_> {
         config.retries = self.retries(raw.retries);
         config.hedge = self.hedge(raw.hedge);
         config.headers.forwarded = raw.headers.forwarded.unwrap_or(false);
+        config.headers.server_timing = raw.headers.server_timing.unwrap_or(false);
         config.headers.host = raw.headers.host.filter(|host| self.is_host(host));
         config.headers.trusted_proxies = raw
             .trusted_proxies
@@ -151,7 +153,7 @@ impl Check<'_> {
             Some(Switch::Set(raw)) => Some(self.admin(raw.0)),
             _ => config.admin,
         };
-        config.access_log = access_log(raw.access_log);
+        config.access_log = self.access_log(raw.access_log);
         config.metrics = self.metrics(raw.metrics);
         config.tracing = self.tracing(raw.tracing);
         self.runtime(&raw.runtime, &mut config);
@@ -508,23 +510,6 @@ fn either<T>(
     newer
         .map(|value| (newer_path, value))
         .or(older.map(|value| (older_path, value)))
-}
-
-fn access_log(raw: Option<Switch<ShortOr<RawAccessLog>>>) -> AccessLog {
-    let off = Config::default().access_log;
-    let raw = match raw {
-        None | Some(Switch::Off) => return off,
-        Some(Switch::On) => RawAccessLog::default(),
-        Some(Switch::Set(raw)) => raw.0,
-    };
-    AccessLog {
-        sample: raw.sample.map_or(1.0, |sample| sample.fraction()),
-        format: match raw.format {
-            Some(RawFormat::Text) => AccessLogFormat::Text,
-            _ => AccessLogFormat::Json,
-        },
-        file: raw.file.map(Into::into),
-    }
 }
 
 fn is_path(path: &str) -> bool {

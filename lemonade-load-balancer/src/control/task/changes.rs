@@ -14,7 +14,6 @@ use crate::snapshot::{Member, Members, Parts, Snapshot};
 use crate::stats::names;
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -40,14 +39,14 @@ impl Task {
         if plan.is_empty() && config == *self.own.publisher.load().config {
             return Ok(plan);
         }
-        let path = config.access_log.file.clone();
+        let destination = config.access_log.destination();
         let config = Arc::new(config);
         self.publish_holding(&config, holding, Some(&sockets));
         if let Some(listeners) = &mut self.own.listeners {
             listeners.commit(sockets);
         }
         if let Some(target) = log {
-            self.own.log.turn_to(path.as_deref(), target);
+            self.own.log.turn_to(destination, target);
         }
         let generation = self.own.publisher.load().generation;
         tracing::info!(changes = %plan, generation, "configuration reloaded");
@@ -67,13 +66,11 @@ impl Task {
             Some(listeners) => listeners.prepare(config)?,
             None => Prepared::default(),
         };
-        let path = config.access_log.file.as_deref();
-        let log = self.own.log.prepare(path).map_err(|cause| {
-            let path = path.unwrap_or(Path::new("standard output"));
-            Refused::AccessLog {
-                path: path.display().to_string(),
-                cause,
-            }
+        let destination = config.access_log.destination();
+        let prepared = self.own.log.prepare(&destination);
+        let log = prepared.map_err(|cause| Refused::AccessLog {
+            path: destination.to_string(),
+            cause,
         })?;
         Ok((sockets, log))
     }

@@ -7,6 +7,7 @@ use super::*;
 use crate::backend::{BackendId, State, Verdict};
 use crate::config::{AdminConfig, Discovery, DnsConfig, DnsKind, Plan, Source, Tier};
 use crate::listen::{self, Feed, Inherited};
+use crate::log_file::Destination;
 use crate::snapshot::{Panic, Published};
 use crate::strategy;
 
@@ -51,7 +52,7 @@ fn start(config: Config) -> Running {
         kept: Overlay::default(),
         handover: None,
         listeners,
-        log: LogFile::open(None).unwrap().0,
+        log: LogFile::open(Destination::StandardOutput).unwrap().0,
         stats: Arc::default(),
         epoch: std::time::Instant::now(),
     });
@@ -463,7 +464,7 @@ async fn next_process_goes_on_where_this_one_stops() {
         kept: Overlay::default(),
         handover: Some(serde_json::from_str(&written).unwrap()),
         listeners,
-        log: LogFile::open(None).unwrap().0,
+        log: LogFile::open(Destination::StandardOutput).unwrap().0,
         stats: Arc::default(),
         epoch: std::time::Instant::now(),
     });

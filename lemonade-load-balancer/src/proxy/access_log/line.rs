@@ -11,10 +11,6 @@ use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
 pub(super) struct Line<'l> {
-    /// When the request ended (RFC 3339).
-    pub(super) time: &'l [u8],
-    /// `None` where no request could be read.
-    pub(super) request_id: Option<&'l [u8]>,
     pub(super) asked: &'l Asked,
     pub(super) truncate_client: bool,
     pub(super) status: u16,
@@ -34,17 +30,13 @@ pub(super) struct Line<'l> {
 }
 
 impl Line<'_> {
-    /// Writes the line as a JSON object, with its line feed.
-    pub(super) fn json(&self, out: &mut Vec<u8>) {
+    /// Writes the line as a JSON object, with its line feed. `ended`: when the request did (RFC 3339).
+    pub(super) fn json(&self, ended: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        out.extend_from_slice(self.time);
+        out.extend_from_slice(ended);
         out.push(b'"');
         let asked = self.asked;
-        text(
-            b",\"request_id\":",
-            self.request_id.unwrap_or_default(),
-            out,
-        );
+        text(b",\"request_id\":", asked.request_id(), out);
         let trace_id = asked.trace_id.as_ref();
         text(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
         out.extend_from_slice(b",\"client\":\"");
@@ -118,11 +110,10 @@ impl Line<'_> {
     }
 
     fn protocol(&self) -> &'static [u8] {
-        match (self.asked.method(), self.asked.version) {
-            // Nothing was read.
-            (b"", _) => b"",
-            (_, Version::Http10) => b"HTTP/1.0",
-            (_, Version::Http11) => b"HTTP/1.1",
+        match self.asked.version {
+            None => b"",
+            Some(Version::Http10) => b"HTTP/1.0",
+            Some(Version::Http11) => b"HTTP/1.1",
         }
     }
 
@@ -135,8 +126,8 @@ impl Line<'_> {
     }
 
     /// Writes the line for people, with its line feed.
-    pub(super) fn text(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.time);
+    pub(super) fn text(&self, ended: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(ended);
         out.push(b' ');
         self.client(out);
         out.extend_from_slice(b" \"");
@@ -158,7 +149,10 @@ impl Line<'_> {
         out.extend_from_slice(b"s ");
         whole(self.bytes_out, out);
         out.push(b' ');
-        escaped(self.request_id.unwrap_or(b"-"), out);
+        match self.asked.request_id() {
+            b"" => out.push(b'-'),
+            id => escaped(id, out),
+        }
         self.details(out);
         out.push(b'\n');
     }

@@ -7,23 +7,27 @@
 mod line;
 mod text;
 
-use super::headers::RequestId;
 use super::journal::Journal;
+use super::reply::Reason;
 use super::retry::Attempts;
 use super::shard::{Shard, View};
-use crate::config::AccessLogFormat;
+use crate::config::{AccessLog, AccessLogFormat};
+use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
 use crate::timestamp::Stamp;
 use line::Line;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long the wall clock is taken to go as the monotonic one does. Then it is read again: somebody may have set it.
 const SAME_PACE: Duration = Duration::from_secs(1);
 
+/// The flag of a request that was dropped: a drain was over, or something panicked.
+const CUT_OFF: &str = "cut_off";
+
 /// How a request ended.
 pub(super) struct Finish<'f> {
     pub(super) ended: Instant,
     pub(super) total: Duration,
-    pub(super) id: &'f RequestId,
     pub(super) status: u16,
     pub(super) flag: Option<&'static str>,
     pub(super) attempts: &'f Attempts,
@@ -33,13 +37,15 @@ pub(super) struct Finish<'f> {
 /// The log as one shard keeps it.
 #[derive(Debug)]
 pub(super) struct Log {
+    lines: Lines,
     wall: Wall,
     stamp: Stamp,
 }
 
 impl Log {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(writer: LogWriter) -> Self {
         Log {
+            lines: Lines::new(writer),
             wall: Wall::read(),
             stamp: Stamp::default(),
         }
@@ -70,18 +76,37 @@ impl Wall {
     }
 }
 
+/// How bad a status is, for a syslog: a client's mistakes are nothing that an operator has to repair.
+fn severity(status: u16) -> Severity {
+    match status {
+        500.. => Severity::Error,
+        400.. => Severity::Notice,
+        _ => Severity::Informational,
+    }
+}
+
 impl Shard {
-    /// Writes a request's line.
+    pub(super) fn is_sampled(&self, config: &AccessLog) -> bool {
+        let sample = config.sample;
+        sample >= 1.0 || (sample > 0.0 && self.draw() < sample)
+    }
+
+    /// Writes a request's line, if it is to have one.
     pub(super) fn log(&self, journal: &mut Journal, finish: &Finish<'_>, view: &View) {
-        let mut log = self.log.borrow_mut();
-        let log = &mut *log;
+        let config = &view.snapshot.config.access_log;
+        let sampled = journal.sampled;
+        let (asked, noted) = journal.read(finish.total, None);
+        if !sampled
+            && !config
+                .always
+                .wants(finish.status, finish.total, noted.len())
+        {
+            return;
+        }
         let attempts = finish.attempts;
-        let (asked, noted) = journal.read(finish.total);
         let line = Line {
-            time: log.stamp.of(log.wall.at(finish.ended)),
-            request_id: Some(finish.id.as_bytes()),
             asked,
-            truncate_client: false,
+            truncate_client: config.truncate_clients,
             status: finish.status,
             flag: finish.flag,
             strategy: Some(view.snapshot.picks_by.as_str()),
@@ -95,11 +120,104 @@ impl Shard {
             bytes_in: finish.bytes_in,
             bytes_out: attempts.bytes_out,
         };
-        let mut out = Vec::with_capacity(512);
-        match view.snapshot.config.access_log.format {
-            AccessLogFormat::Json => line.json(&mut out),
-            AccessLogFormat::Text => line.text(&mut out),
+        self.write_line(finish.ended, config.format, &line);
+    }
+
+    /// Writes the line of a request that was refused before it was read whole, with what could be read of it: `unread` is what
+    /// came.
+    pub(super) fn log_refused(&self, reason: Reason, client: SocketAddr, unread: &[u8]) {
+        let view = self.view();
+        let config = &view.snapshot.config.access_log;
+        if config.is_off() {
+            return;
         }
-        self.shared.access_log.write(out);
+        let status = reason.status();
+        if !self.is_sampled(config) && !config.always.wants(status, Duration::ZERO, 0) {
+            return;
+        }
+        let now = Instant::now();
+        let journal = self.journals.begin_unread(unread, client, now);
+        let line = Line {
+            asked: journal.asked(),
+            truncate_client: config.truncate_clients,
+            status,
+            flag: Some(reason.flag()),
+            strategy: None,
+            backend: None,
+            attempts: &[],
+            snapshot: &view.snapshot,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        self.write_line(now, config.format, &line);
+        self.journals.give_back(journal);
+    }
+
+    /// Writes the lines of requests that were dropped: their clients were cut off.
+    pub(super) fn log_left_behind(&self) {
+        let left = self.journals.left_behind();
+        if left.is_empty() {
+            return;
+        }
+        let (view, now) = (self.view(), Instant::now());
+        for mut journal in left {
+            self.log_cut_off(&mut journal, now, &view);
+        }
+    }
+
+    fn log_cut_off(&self, journal: &mut Journal, now: Instant, view: &View) {
+        let config = &view.snapshot.config.access_log;
+        let (total, sampled) = (journal.since(now), journal.sampled);
+        let (asked, attempts) = journal.read(total, Some(CUT_OFF));
+        let last = attempts.last();
+        // Of an answer that had begun, its client has seen the status.
+        let status = last.and_then(|attempt| attempt.status).unwrap_or(503);
+        if !sampled && !config.always.wants(status, total, attempts.len()) {
+            return;
+        }
+        let line = Line {
+            asked,
+            truncate_client: config.truncate_clients,
+            status,
+            flag: Some(CUT_OFF),
+            strategy: Some(view.snapshot.picks_by.as_str()),
+            backend: last.map(|attempt| &*attempt.upstream.backend),
+            attempts,
+            snapshot: &view.snapshot,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            total,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        self.write_line(now, config.format, &line);
+    }
+
+    fn write_line(&self, ended: Instant, format: AccessLogFormat, line: &Line<'_>) {
+        let Log { lines, wall, stamp } = &mut *self.log.borrow_mut();
+        let at = wall.at(ended);
+        let time = stamp.of(at);
+        let is_first = lines.add(severity(line.status), at, |out| match format {
+            AccessLogFormat::Json => line.json(time, out),
+            AccessLogFormat::Text => line.text(time, out),
+        });
+        if is_first {
+            self.log_begun.notify_one();
+        }
+    }
+
+    /// Hands lines over that have waited long enough, without end.
+    pub(super) async fn hand_lines_over(&self) {
+        loop {
+            self.log_begun.notified().await;
+            tokio::time::sleep(PATIENCE).await;
+            self.log_left_behind();
+            self.log.borrow_mut().lines.hand_over();
+        }
     }
 }

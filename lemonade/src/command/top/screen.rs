@@ -3,7 +3,7 @@
 use super::change::{AUTO, Change};
 use super::rows::{Sort, rows};
 use super::watched::Watched;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Rows that a page is.
 const PAGE: isize = 10;

@@ -1,8 +1,8 @@
 //! The terminal, taken and given back: whatever ends the program, it is left as it was found.
 
 use crate::command::Failure;
+use crossterm::event::{Event, KeyEvent, KeyEventKind, read};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{Event, KeyEvent, KeyEventKind, read};
 use std::io::IsTerminal;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 

@@ -43,7 +43,7 @@ pub(super) const MANY_ERRORS: f64 = 0.05;
 /// A backend is slow whose median is so many times that of the others, and so much more than it.
 const SLOWER: f64 = 3.0;
 const SLOWER_BY: f64 = 0.020;
-/// Seconds with answers that a median is made of; fewer say nothing.
+/// Seconds with answers that a median is made of, and errors of a backend that have a cause; fewer say nothing.
 const ENOUGH: usize = 3;
 /// Backends that a sentence names.
 const NAMED: usize = 3;
@@ -58,6 +58,7 @@ pub(super) fn verdict(watched: &Watched, now: Instant) -> Vec<Finding> {
         findings.whole(last);
         findings.answers(watched);
         findings.backends(watched);
+        findings.healed(watched);
         findings.slow(watched);
     }
     findings.configuration(watched);
@@ -134,9 +135,8 @@ impl Findings {
     }
 
     fn answers(&mut self, watched: &Watched) {
-        let sum = |of: fn(&Totals) -> u64| watched.recent().map(of).sum::<u64>();
-        let (requests, errors) = (sum(|it| it.requests), sum(Totals::errors));
-        let share = share(errors, requests);
+        let sum = |of| sum(watched, of);
+        let (share, errors) = errors(watched);
         if share >= SOME_ERRORS {
             let level = if share >= MANY_ERRORS {
                 Level::Bad
@@ -150,13 +150,6 @@ impl Findings {
                 Whose::Many => String::new(),
             };
             self.add(level, words);
-        }
-        if let Some((name, own)) = healed(watched).filter(|_| share < SOME_ERRORS) {
-            let words = format!(
-                "{name} answers {} with errors; retries heal it",
-                percent(own)
-            );
-            self.add(Level::Warn, words);
         }
         let shed = sum(|it| it.shed);
         if shed > 0 {
@@ -193,6 +186,20 @@ impl Findings {
         });
         if !rest.is_empty() {
             self.add(Level::Note, named(&rest));
+        }
+    }
+
+    /// Who answers with errors that clients do not see.
+    fn healed(&mut self, watched: &Watched) {
+        if errors(watched).0 >= SOME_ERRORS {
+            return;
+        }
+        if let Some((name, own)) = most_erring(watched) {
+            let words = format!(
+                "{name} answers {} with errors; retries heal it",
+                percent(own)
+            );
+            self.add(Level::Warn, words);
         }
     }
 
@@ -266,6 +273,16 @@ fn waiting(queued: u64) -> String {
     format!("{} {wait}", count(queued, "request"))
 }
 
+fn sum(watched: &Watched, of: fn(&Totals) -> u64) -> u64 {
+    watched.recent().map(of).sum()
+}
+
+/// The share of errors among the answers, and their number.
+fn errors(watched: &Watched) -> (f64, u64) {
+    let errors = sum(watched, Totals::errors);
+    (share(errors, sum(watched, |it| it.requests)), errors)
+}
+
 /// Where errors come from.
 enum Whose<'w> {
     /// One backend sent at least a half, and this share of them.
@@ -285,16 +302,14 @@ fn whose(watched: &Watched, errors: u64) -> Whose<'_> {
     }
 }
 
-/// The backend with the greatest share of errors that is worth a word.
-fn healed(watched: &Watched) -> Option<(&str, f64)> {
-    let own = |backend: &Backend| {
+/// The backend with the greatest share of errors, if it is worth a word.
+fn most_erring(watched: &Watched) -> Option<(&str, f64)> {
+    let own = |backend: &'_ Backend| {
         let (requests, errors) = watched.answers_of(&backend.name);
-        share(errors, requests)
+        (errors >= ENOUGH as u64).then(|| share(errors, requests))
     };
-    let shares = watched
-        .backends
-        .iter()
-        .map(|backend| (backend.name.as_str(), own(backend)));
+    let backends = watched.backends.iter();
+    let shares = backends.filter_map(|backend| Some((backend.name.as_str(), own(backend)?)));
     let worst = shares.max_by(|a, b| a.1.total_cmp(&b.1))?;
     (worst.1 >= MANY_ERRORS).then_some(worst)
 }

@@ -97,6 +97,12 @@ impl Watched {
         self.pasts.get(name).into_iter().flatten()
     }
 
+    /// The most that any backend answered in a second of the last minute.
+    pub(super) fn most_requests(&self) -> u64 {
+        let moments = self.pasts.values().flatten();
+        moments.map(|moment| moment.requests).max().unwrap_or(0)
+    }
+
     /// Its last seconds, as far back as the verdict looks.
     pub(super) fn recent_of(&self, name: &str) -> impl Iterator<Item = &Moment> {
         self.past(name).rev().take(RECENT)

@@ -20,11 +20,13 @@ const TARGETS: [&str; 8] = [
     "/work",
 ];
 
-/// The balancer's file but for its backends. The database is away, which those in the file do not mind; the rule makes the engine switch, which nothing else does within seconds.
+/// The balancer's file but for its backends. The database and the telemetry servers are away, which nothing here minds; the rule makes the engine switch, which nothing else does within seconds.
 const REST: &str = "
 listen: 127.0.0.1:0
 admin: 127.0.0.1:0
 discovery: { sql: 'sqlite:/nowhere/workers.db' }
+metrics: { interval: 1s, otlp: 'http://127.0.0.1:1', statsd: '127.0.0.1:1' }
+tracing: { otlp: 'http://127.0.0.1:1', sample: 100% }
 strategy: adaptive
 sticky: on
 health: { interval: 200ms, timeout: 1s, fall: 2 }

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The newest values, one a column, to the right. Whatever is not nothing is seen.
-pub(super) fn line(values: impl DoubleEndedIterator<Item = u64>, width: usize) -> String {
+/// The newest values, one a column, to the right; `most` is a whole bar. Whatever is not nothing is seen.
+pub(super) fn line(
+    values: impl DoubleEndedIterator<Item = u64>,
+    width: usize,
+    most: u64,
+) -> String {
     let mut newest: Vec<u64> = values.rev().take(width).collect();
     newest.reverse();
-    let most = newest.iter().copied().max().unwrap_or(0).max(1);
-    let bar = |value: u64| BARS[(value * 8).div_ceil(most) as usize];
+    let bar = |value: u64| BARS[(value * 8).div_ceil(most.max(1)).min(8) as usize];
     let bars: String = newest.into_iter().map(bar).collect();
     format!("{bars:>width$}")
 }
@@ -70,9 +73,10 @@ mod tests {
 
     #[test]
     fn bars_grow_with_values_and_end_on_the_right() {
-        assert_eq!(line([0, 1, 50, 100].into_iter(), 6), "   ▁▄█");
-        assert_eq!(line([9, 0, 1].into_iter(), 2), " █");
-        assert_eq!(line(std::iter::empty(), 2), "  ");
+        assert_eq!(line([0, 1, 50, 100].into_iter(), 6, 100), "   ▁▄█");
+        assert_eq!(line([9, 0, 1].into_iter(), 2, 2), " ▄");
+        assert_eq!(line([7].into_iter(), 2, 0), " █");
+        assert_eq!(line(std::iter::empty(), 2, 1), "  ");
     }
 
     fn totals(ids: &[Option<u64>]) -> VecDeque<Option<Totals>> {

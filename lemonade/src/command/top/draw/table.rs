@@ -106,7 +106,7 @@ impl Column {
         )
     }
 
-    fn cell(self, row: &Row<'_>, watched: &Watched, width: usize) -> String {
+    fn cell(self, row: &Row<'_>, watched: &Watched, width: usize, most: u64) -> String {
         let backend = row.backend;
         match self {
             Column::State => format!("{} {}", backend.state.symbol(), backend.state.word()),
@@ -121,7 +121,7 @@ impl Column {
             Column::Ejections => backend.ejections.to_string(),
             Column::Trend => {
                 let past = watched.past(&backend.name);
-                spark::line(past.map(|moment| moment.requests), width)
+                spark::line(past.map(|moment| moment.requests), width, most)
             }
             Column::Why => one_line(backend.why.as_deref().unwrap_or("")),
         }
@@ -181,9 +181,11 @@ pub(super) fn draw(picture: &Picture<'_>, shown: &Watched, frame: &mut Frame<'_>
     let room = usize::from(area.height).saturating_sub(2);
     let first = first_shown(chosen, room, rows.len());
 
+    // One scale for all: who gets little looks so.
+    let most = shown.most_requests();
     let mut lines = vec![head(picture, &columns)];
     for (place, row) in rows.iter().enumerate().skip(first).take(room) {
-        let line = line(picture, shown, &columns, row);
+        let line = line(picture, shown, &columns, row, most);
         lines.push(match place == chosen {
             true => line.style(picture.theme.chosen()),
             false => line,
@@ -247,10 +249,15 @@ fn line(
     shown: &Watched,
     columns: &[(Column, usize)],
     row: &Row<'_>,
+    most: u64,
 ) -> Line<'static> {
     let spans = columns.iter().map(|(column, width)| {
         let width = *width;
-        let cell: String = column.cell(row, shown, width).chars().take(width).collect();
+        let cell: String = column
+            .cell(row, shown, width, most)
+            .chars()
+            .take(width)
+            .collect();
         let text = match column.is_text() {
             true => format!(" {cell:<width$}"),
             false => format!(" {cell:>width$}"),

@@ -1,4 +1,5 @@
-//! Colours and weights. Colour only ever adds to what words and symbols say, and is left out where `NO_COLOR` is set.
+//! Colours and weights. Colour only ever adds to what words and symbols say, and is left out where `NO_COLOR` is set: here, though
+//! crossterm leaves it out as well, because that writes what is left of a colour's sequence, which takes bold away too.
 
 use super::super::sample::State;
 use super::super::verdict::Level;

@@ -1,0 +1,117 @@
+//! What an answer's time was spent on, as its client is told where `headers.server_timing` is on (W3C Server Timing).
+
+use super::retry::Attempts;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// What is known of a request's time when its attempt has been sent.
+#[derive(Debug)]
+pub(super) struct Timing {
+    started: Instant,
+    queue: Duration,
+    retry: Duration,
+    connect: Duration,
+    sent: Instant,
+}
+
+impl Timing {
+    pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Box<Self> {
+        Box::new(Timing {
+            started,
+            queue: attempts.queued,
+            retry: attempts.lost,
+            connect: attempts.connecting,
+            sent,
+        })
+    }
+
+    /// The same when the answer's head has come, and goes to the client now.
+    pub(super) fn spent(&self, first_byte: Instant, now: Instant) -> Spent {
+        let backend = first_byte.saturating_duration_since(self.sent);
+        let elsewhere = self.queue + self.retry + self.connect + backend;
+        Spent {
+            queue: self.queue,
+            retry: self.retry,
+            connect: self.connect,
+            backend,
+            own: now
+                .saturating_duration_since(self.started)
+                .saturating_sub(elsewhere),
+        }
+    }
+}
+
+/// The time from a request's head to its answer's, in parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    /// Waiting for a backend with room.
+    queue: Duration,
+    /// On attempts that brought no answer.
+    retry: Duration,
+    connect: Duration,
+    /// From the request's sending to its answer's head.
+    backend: Duration,
+    /// The rest: what it costs to pass through here.
+    own: Duration,
+}
+
+impl Spent {
+    /// Writes the field. A backend's own stays beside it: the field is a list.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Server-Timing: queue;dur=");
+        milliseconds(self.queue, out);
+        if !self.retry.is_zero() {
+            out.extend_from_slice(b", retry;dur=");
+            milliseconds(self.retry, out);
+        }
+        for (name, spent) in [
+            (b", connect;dur=".as_slice(), self.connect),
+            (b", backend;dur=", self.backend),
+            (b", lemonade;dur=", self.own),
+        ] {
+            out.extend_from_slice(name);
+            milliseconds(spent, out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(time: Duration, out: &mut Vec<u8>) {
+    let micros = time.as_micros();
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let started = Instant::now();
+        let after = |millis| started + Duration::from_millis(millis);
+        let timing = Timing {
+            started,
+            queue: Duration::from_millis(5),
+            retry: Duration::ZERO,
+            connect: Duration::from_millis(2),
+            sent: after(8),
+        };
+        let written = |timing: &Timing| {
+            let mut out = Vec::new();
+            timing.spent(after(20), after(21)).write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            written(&timing),
+            "Server-Timing: queue;dur=5.000, connect;dur=2.000, backend;dur=12.000, lemonade;dur=2.000\r\n"
+        );
+        let retried = Timing {
+            retry: Duration::from_micros(1001),
+            ..timing
+        };
+        assert!(written(&retried).contains(", retry;dur=1.001, connect"));
+        assert!(written(&retried).contains("lemonade;dur=0.999"));
+    }
+}
