@@ -68,7 +68,7 @@ async fn pictures_show_a_calm_day_and_an_incident() {
     page.prefer("prefers-color-scheme", "dark");
     take(&page, "dashboard-dark").await;
 
-    workers[2].chaos("{\"error_rate\": \"60%\"}");
+    workers[2].chaos("{\"error_rate\": \"100%\"}");
     page.until_text("#verdict-text", "web-3 ejected").await;
     page.prefer("prefers-color-scheme", "light");
     let now = page.script("return scrubber.max").await;
