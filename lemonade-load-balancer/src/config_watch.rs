@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 /// How often the file is looked at although nothing was told.
 const LOOK: Duration = Duration::from_secs(2);
@@ -104,10 +104,10 @@ impl Watch {
         }
     }
 
-    /// Gathers events for so long.
+    /// Gathers events for so long; not one by one, since something else in the folder may change thousands of times a second.
     async fn settle(&mut self, settle: Duration) {
-        let until = Instant::now() + settle;
-        while let Ok(Some(())) = timeout_at(until, self.changes.recv()).await {}
+        sleep(settle).await;
+        while self.changes.try_recv().is_ok() {}
     }
 
     fn has_content(&self) -> bool {

@@ -39,6 +39,7 @@ pub mod internals;
 
 mod admin;
 mod affinity;
+mod decimal;
 mod explain;
 mod external;
 mod guard;

@@ -27,7 +27,15 @@ const LAYERS: [&[&str]; 13] = [
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
     &["backend", "traces"],
-    &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
+    &[
+        "decimal",
+        "descriptors",
+        "drain",
+        "http1",
+        "log_file",
+        "otlp",
+        "stats",
+    ],
     &["timestamp"],
 ];
 

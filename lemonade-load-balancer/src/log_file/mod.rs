@@ -22,8 +22,8 @@ use std::time::{Duration, SystemTime};
 /// How long a line may wait for others in its shard.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 /// A buffer with more than this is handed over. No line is longer than what is left of [`BUFFER`], or it grows once.
-const FULL: usize = 56 << 10;
-const BUFFER: usize = 64 << 10;
+const FULL: usize = 240 << 10;
+const BUFFER: usize = 256 << 10;
 /// Bytes that may wait for the writer, of all shards together.
 const MOST_WAITING: usize = 8 << 20;
 /// Empty buffers that may wait for a shard to use them again.

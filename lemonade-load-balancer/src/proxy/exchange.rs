@@ -40,7 +40,7 @@ pub(super) struct Exchange<'e> {
     /// What is set with an answer that is no failure.
     pub(super) cookie: Option<Box<[u8]>>,
     /// What is known of its time, if the client is to be told.
-    pub(super) timing: Option<Box<Timing>>,
+    pub(super) timing: Option<Timing>,
     /// Where the request is.
     pub(super) upload: Upload,
     upload_pace: Pace,
@@ -203,10 +203,7 @@ impl<'e> Exchange<'e> {
             id: &self.request.id,
             // Nobody is to be kept where it failed.
             cookie: self.cookie.as_deref().filter(|_| head.status < 500),
-            spent: self
-                .timing
-                .as_ref()
-                .map(|timing| timing.spent(first_byte, Instant::now())),
+            spent: self.timing.as_ref().map(|timing| timing.spent(first_byte)),
         };
         headers::write_response(head, &recipient, &mut out);
         Answer {

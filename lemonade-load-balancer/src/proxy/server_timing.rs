@@ -1,11 +1,11 @@
 //! What an answer's time was spent on, as its client is told where `headers.server_timing` is on (W3C Server Timing).
 
 use super::retry::Attempts;
-use std::io::Write;
+use crate::decimal::milliseconds;
 use std::time::{Duration, Instant};
 
 /// What is known of a request's time when its attempt has been sent.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
     started: Instant,
     queue: Duration,
@@ -15,28 +15,26 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Box<Self> {
-        Box::new(Timing {
+    pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Self {
+        Timing {
             started,
             queue: attempts.queued,
             retry: attempts.lost,
             connect: attempts.connecting,
             sent,
-        })
+        }
     }
 
-    /// The same when the answer's head has come, and goes to the client now.
-    pub(super) fn spent(&self, first_byte: Instant, now: Instant) -> Spent {
-        let backend = first_byte.saturating_duration_since(self.sent);
-        let elsewhere = self.queue + self.retry + self.connect + backend;
+    /// The same when the answer's head has come. It goes to the client at once: the clock is not read again.
+    pub(super) fn spent(&self, first_byte: Instant) -> Spent {
+        let elsewhere = self.queue + self.retry + self.connect;
+        let before = self.sent.saturating_duration_since(self.started);
         Spent {
             queue: self.queue,
             retry: self.retry,
             connect: self.connect,
-            backend,
-            own: now
-                .saturating_duration_since(self.started)
-                .saturating_sub(elsewhere),
+            backend: first_byte.saturating_duration_since(self.sent),
+            own: before.saturating_sub(elsewhere),
         }
     }
 }
@@ -51,7 +49,7 @@ pub(crate) struct Spent {
     connect: Duration,
     /// From the request's sending to its answer's head.
     backend: Duration,
-    /// The rest: what it costs to pass through here.
+    /// The rest until it was sent: reading, picking, and writing it anew.
     own: Duration,
 }
 
@@ -76,13 +74,6 @@ impl Spent {
     }
 }
 
-/// To the microsecond.
-fn milliseconds(time: Duration, out: &mut Vec<u8>) {
-    let micros = time.as_micros();
-    // Writing to a `Vec` cannot fail.
-    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,18 +91,18 @@ mod tests {
         };
         let written = |timing: &Timing| {
             let mut out = Vec::new();
-            timing.spent(after(20), after(21)).write(&mut out);
+            timing.spent(after(20)).write(&mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
             written(&timing),
-            "Server-Timing: queue;dur=5.000, connect;dur=2.000, backend;dur=12.000, lemonade;dur=2.000\r\n"
+            "Server-Timing: queue;dur=5.000, connect;dur=2.000, backend;dur=12.000, lemonade;dur=1.000\r\n"
         );
         let retried = Timing {
             retry: Duration::from_micros(1001),
             ..timing
         };
         assert!(written(&retried).contains(", retry;dur=1.001, connect"));
-        assert!(written(&retried).contains("lemonade;dur=0.999"));
+        assert!(written(&retried).contains("lemonade;dur=0.000"));
     }
 }

@@ -29,8 +29,10 @@ const SPAN: usize = 16;
 pub(super) struct Part {
     /// The caller's, if it sent one that can be read.
     caller: Option<TraceParent>,
-    /// Ours: what backends are told.
+    /// Ours.
     own: TraceParent,
+    /// The same as backends are told.
+    told: [u8; 55],
 }
 
 impl Part {
@@ -42,14 +44,14 @@ impl Part {
     /// As the log has it.
     pub(super) fn trace_id(&self) -> [u8; 32] {
         let mut digits = [0; 32];
-        digits.copy_from_slice(&self.own.write()[3..35]);
+        digits.copy_from_slice(&self.told[3..35]);
         digits
     }
 
     /// What backends are told. A caller that cannot be understood has no say, and its `tracestate` no meaning.
     pub(super) fn told(&self) -> headers::Trace {
         headers::Trace {
-            parent: self.own.write(),
+            parent: self.told,
             keeps_state: self.caller.is_some(),
         }
     }
@@ -68,7 +70,8 @@ impl Part {
                 random: true,
             },
         };
-        Part { caller, own }
+        let told = own.write();
+        Part { caller, own, told }
     }
 }
 

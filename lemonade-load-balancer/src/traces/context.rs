@@ -70,12 +70,17 @@ impl TraceParent {
 
 /// A trace's, made here; all of it random.
 pub(crate) fn trace_id(rng: &mut Rng) -> u128 {
-    rng.u128(1..)
+    u128::from(span_id(rng)) << 64 | u128::from(rng.u64(..))
 }
 
 /// A span's, made here.
 pub(crate) fn span_id(rng: &mut Rng) -> u64 {
-    rng.u64(1..)
+    loop {
+        let id = rng.u64(..);
+        if id != 0 {
+            return id;
+        }
+    }
 }
 
 /// Whether a `tracestate` may be passed on and kept: short enough, and nothing but visible ASCII and blanks.
@@ -96,10 +101,14 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn put(digits: &mut [u8], mut value: u128) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
+/// Two digits a byte of the value's last ones.
+fn put(digits: &mut [u8], value: u128) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = value.to_be_bytes();
+    let bytes = &bytes[bytes.len() - digits.len() / 2..];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
     }
 }
 

@@ -1,12 +1,14 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
-use super::text::{escaped, quoted, seconds, whole};
+use super::text::{escaped, quoted};
 use crate::backend::Backend;
+use crate::decimal::{seconds, whole};
 use crate::http1::Version;
 use crate::proxy::journal::{Asked, Attempt};
 use crate::snapshot::Snapshot;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
@@ -49,16 +51,18 @@ impl Line<'_> {
         number(b",\"status\":", u64::from(self.status), out);
         word(b",\"flag\":", self.flag, out);
         word(b",\"strategy\":", self.strategy, out);
+        let begin = out.len();
         if let Some(backend) = self.backend {
             out.extend_from_slice(b",\"backend\":");
             self.name(backend, out);
         }
+        let named = begin..out.len();
         out.extend_from_slice(b",\"attempts\":[");
         for (place, attempt) in self.attempts.iter().enumerate() {
             if place > 0 {
                 out.push(b',');
             }
-            self.attempt(attempt, out);
+            self.attempt(attempt, named.clone(), out);
         }
         out.push(b']');
         time(b",\"queue_seconds\":", self.queue, out);
@@ -71,14 +75,26 @@ impl Line<'_> {
         out.extend_from_slice(b"}\n");
     }
 
-    fn attempt(&self, attempt: &Attempt, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"backend\":");
-        self.name(&attempt.upstream.backend, out);
+    /// `named`: where the name of the line's own backend is written, which most attempts are at.
+    fn attempt(&self, attempt: &Attempt, named: Range<usize>, out: &mut Vec<u8>) {
+        let backend = &*attempt.upstream.backend;
+        match self.backend {
+            Some(own) if std::ptr::eq(own, backend) => {
+                out.push(b'{');
+                out.extend_from_within(named.start + 1..named.end);
+            }
+            _ => {
+                out.extend_from_slice(b"{\"backend\":");
+                self.name(backend, out);
+            }
+        }
         if let Some(status) = attempt.status {
             number(b",\"status\":", u64::from(status), out);
         }
         word(b",\"error\":", attempt.error, out);
-        time(b",\"began_seconds\":", attempt.began, out);
+        if !attempt.began.is_zero() {
+            time(b",\"began_seconds\":", attempt.began, out);
+        }
         let sent = attempt.connected.unwrap_or(attempt.began);
         if attempt.connected.is_some() {
             let took = sent.saturating_sub(attempt.began);

@@ -1,6 +1,4 @@
-//! Texts and numbers as a line of the log holds them, written straight into its bytes.
-
-use std::time::Duration;
+//! Texts as a line of the log holds them, written straight into its bytes.
 
 /// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
 /// escaped: a terminal that shows the log must not obey a client.
@@ -47,22 +45,6 @@ fn character_escaped(character: char, out: &mut Vec<u8>) {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Writes a time in seconds, to the microsecond.
-pub(super) fn seconds(time: Duration, out: &mut Vec<u8>) {
-    whole(time.as_secs(), out);
-    let mut digits = *b".000000";
-    let mut left = time.subsec_micros();
-    for digit in digits[1..].iter_mut().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-    }
-    out.extend_from_slice(&digits);
-}
-
-pub(super) fn whole(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,14 +65,6 @@ mod tests {
             written(|out| quoted(b"a\xff\xfeb", out)),
             "\"a\u{FFFD}\u{FFFD}b\""
         );
-    }
-
-    #[test]
-    fn seconds_have_six_decimals() {
-        let written = |nanos| written(|out| seconds(Duration::from_nanos(nanos), out));
-        assert_eq!(written(0), "0.000000");
-        assert_eq!(written(1_234_567), "0.001234");
-        assert_eq!(written(3_600_000_001_000), "3600.000001");
     }
 
     proptest! {
