@@ -489,6 +489,7 @@ impl Shard {
                 .or_else(|| find_elsewhere(member).filter(|upstream| serves(upstream, member)));
             let open = || Upstream::new(member.live.clone(), member.config.endpoint, self.index);
             let upstream = kept.cloned().unwrap_or_else(|| Rc::new(open()));
+            upstream.rename(&member.config.name);
             if matches!(member.live.state.get(), State::Unhealthy | State::Ejected) {
                 upstream.clear();
             }

@@ -16,7 +16,6 @@ use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
 use crate::traces::context::{TraceParent, is_tracestate, span_id, trace_id};
 use crate::traces::{Trace, TracedAttempt};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// From the beginning of the span in a head that ends in a `traceparent` to the head's end: the span, `-01`, two line ends.
@@ -126,7 +125,6 @@ impl Shard {
             return;
         };
         let (asked, noted) = journal.read(finish.total, None);
-        let named = |attempt: &Attempt| view.snapshot.name_of(&attempt.upstream.backend).into();
         let queued = finish.attempts.queued;
         self.shared.traces.send(Box::new(Trace {
             trace_id: traced.part.own.trace_id,
@@ -156,13 +154,13 @@ impl Shard {
             queued: (!queued.is_zero()).then_some((Duration::ZERO, queued)),
             attempts: noted
                 .iter()
-                .map(|attempt| told(attempt, named(attempt), finish.total))
+                .map(|attempt| told(attempt, finish.total))
                 .collect(),
         }));
     }
 }
 
-fn told(attempt: &Attempt, backend: Arc<str>, total: Duration) -> TracedAttempt {
+fn told(attempt: &Attempt, total: Duration) -> TracedAttempt {
     let (began, picked) = match attempt.picked {
         Some((at, took)) => (at, Some(took)),
         None => (attempt.began, None),
@@ -170,7 +168,7 @@ fn told(attempt: &Attempt, backend: Arc<str>, total: Duration) -> TracedAttempt 
     let connecting = began + picked.unwrap_or_default();
     TracedAttempt {
         span: attempt.span,
-        backend,
+        backend: attempt.upstream.name().clone(),
         peer: attempt.upstream.endpoint,
         began,
         picked,

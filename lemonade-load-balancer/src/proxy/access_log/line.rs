@@ -1,11 +1,10 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
 use super::text::{escaped, quoted};
-use crate::backend::Backend;
 use crate::decimal::{seconds, whole};
 use crate::http1::Version;
 use crate::proxy::journal::{Asked, Attempt};
-use crate::snapshot::Snapshot;
+use crate::proxy::upstream::Upstream;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -19,10 +18,8 @@ pub(super) struct Line<'l> {
     pub(super) flag: Option<&'static str>,
     pub(super) strategy: Option<&'static str>,
     /// Who answered, or was tried last.
-    pub(super) backend: Option<&'l Backend>,
+    pub(super) backend: Option<&'l Upstream>,
     pub(super) attempts: &'l [Attempt],
-    /// Knows the backends' names.
-    pub(super) snapshot: &'l Snapshot,
     pub(super) queue: Duration,
     pub(super) connect: Duration,
     pub(super) first_byte: Duration,
@@ -40,21 +37,21 @@ impl Line<'_> {
         let asked = self.asked;
         text(b",\"request_id\":", asked.request_id(), out);
         let trace_id = asked.trace_id.as_ref();
-        text(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
+        plain(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
         out.extend_from_slice(b",\"client\":\"");
         self.client(out);
         out.push(b'"');
-        text(b",\"method\":", asked.method(), out);
+        plain(b",\"method\":", asked.method(), out);
         text(b",\"host\":", asked.host(), out);
         text(b",\"path\":", asked.path(), out);
-        text(b",\"protocol\":", self.protocol(), out);
+        plain(b",\"protocol\":", self.protocol(), out);
         number(b",\"status\":", u64::from(self.status), out);
         word(b",\"flag\":", self.flag, out);
         word(b",\"strategy\":", self.strategy, out);
         let begin = out.len();
         if let Some(backend) = self.backend {
             out.extend_from_slice(b",\"backend\":");
-            self.name(backend, out);
+            quoted(backend.name().as_bytes(), out);
         }
         let named = begin..out.len();
         out.extend_from_slice(b",\"attempts\":[");
@@ -77,15 +74,15 @@ impl Line<'_> {
 
     /// `named`: where the name of the line's own backend is written, which most attempts are at.
     fn attempt(&self, attempt: &Attempt, named: Range<usize>, out: &mut Vec<u8>) {
-        let backend = &*attempt.upstream.backend;
+        let upstream = &*attempt.upstream;
         match self.backend {
-            Some(own) if std::ptr::eq(own, backend) => {
+            Some(own) if std::ptr::eq(own, upstream) => {
                 out.push(b'{');
                 out.extend_from_within(named.start + 1..named.end);
             }
             _ => {
                 out.extend_from_slice(b"{\"backend\":");
-                self.name(backend, out);
+                quoted(upstream.name().as_bytes(), out);
             }
         }
         if let Some(status) = attempt.status {
@@ -114,15 +111,6 @@ impl Line<'_> {
             out.extend_from_slice(b",\"hedge\":true");
         }
         out.push(b'}');
-    }
-
-    /// Writes a backend's name as a JSON string; its address if no source names it any more.
-    fn name(&self, backend: &Backend, out: &mut Vec<u8>) {
-        match self.snapshot.member(&backend.id) {
-            Some(member) => quoted(member.config.name.as_bytes(), out),
-            // Writing to a `Vec` cannot fail, here and below.
-            None => drop(write!(out, "\"{}\"", backend.id)),
-        }
     }
 
     fn protocol(&self) -> &'static [u8] {
@@ -157,7 +145,7 @@ impl Line<'_> {
         whole(u64::from(self.status), out);
         out.push(b' ');
         match self.backend {
-            Some(backend) => self.name(backend, out),
+            Some(backend) => quoted(backend.name().as_bytes(), out),
             None => out.push(b'-'),
         }
         out.push(b' ');
@@ -211,14 +199,18 @@ fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// One of our own words, which need no escaping.
-fn word(name: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
-    if let Some(word) = word {
+/// Of what cannot hold anything that needs escaping: hex digits, a method (a token, RFC 9110 5.6.2), a word of ours.
+fn plain(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
         out.extend_from_slice(name);
         out.push(b'"');
-        out.extend_from_slice(word.as_bytes());
+        out.extend_from_slice(value);
         out.push(b'"');
     }
+}
+
+fn word(name: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
+    plain(name, word.unwrap_or_default().as_bytes(), out);
 }
 
 fn number(name: &[u8], value: u64, out: &mut Vec<u8>) {

@@ -10,7 +10,7 @@ pub(crate) use connect::{ConnectError, connect};
 use super::buffer::Buffer;
 use crate::backend::Backend;
 use crate::stats::ShardStats;
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(crate) struct Upstream {
     pub(crate) backend: Arc<Backend>,
     pub(crate) endpoint: SocketAddr,
+    /// For people, as the shard's latest view has it; of a backend that is gone, its last one.
+    name: RefCell<Arc<str>>,
     shard: usize,
     idle: RefCell<Vec<Idle>>,
 }
@@ -54,8 +56,20 @@ impl Upstream {
         Upstream {
             backend,
             endpoint,
+            name: RefCell::new("".into()),
             shard,
             idle: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Ref<'_, Arc<str>> {
+        self.name.borrow()
+    }
+
+    /// Takes a name, if it is another.
+    pub(crate) fn rename(&self, name: &str) {
+        if **self.name.borrow() != *name {
+            self.name.replace(name.into());
         }
     }
 
