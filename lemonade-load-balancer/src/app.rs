@@ -76,6 +76,8 @@ pub struct App {
     published: Published,
     errands: mpsc::Receiver<Errand>,
     trigger: Trigger,
+    /// Has telemetry push what is left.
+    flush: Trigger,
     drain: Drain,
     shards: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -173,7 +175,8 @@ impl App {
             epoch,
         };
         let recorder = Recorder::new(watched, history.clone());
-        let (read, over) = (sources.clone(), drain.clone());
+        let (flush, over) = drain::channel();
+        let read = sources.clone();
         background.push(spawn("telemetry", move || async move {
             give_way();
             telemetry::run(read, traced, over).await;
@@ -211,6 +214,7 @@ impl App {
             published,
             errands,
             trigger,
+            flush,
             drain,
             shards,
             background,
@@ -288,6 +292,7 @@ impl App {
         let App {
             control,
             trigger,
+            flush,
             shards,
             background,
             log_written,
@@ -313,6 +318,8 @@ impl App {
             tracing::warn!("the drain was cut short: connections are closed");
             let _ = shards.await;
         }
+        // Those that were cut off have been told of by now.
+        flush.advance(Phase::Over);
         let ended = tokio::task::spawn_blocking(move || {
             join_all(background);
             log_written.wait(LAST_LINES);
@@ -373,6 +380,9 @@ fn join_all(threads: Vec<JoinHandle<()>>) {
     }
 }
 
+/// How long a file that is being read may take when its service has ended.
+const BLOCKED: Duration = Duration::from_millis(500);
+
 /// A thread with a runtime of its own, which runs `service` to its end and then drops what is left of its tasks.
 fn spawn<S, F>(name: &str, service: S) -> Result<JoinHandle<()>, StartError>
 where
@@ -391,6 +401,8 @@ where
             // The starter waits for this, unless it has given up.
             let _ = ready.send(Ok(()));
             runtime.block_on(service());
+            // What still blocks, such as a name server that does not answer, holds nobody up.
+            runtime.shutdown_timeout(BLOCKED);
         }
         Err(error) => {
             let _ = ready.send(Err(error));

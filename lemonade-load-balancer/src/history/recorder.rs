@@ -83,9 +83,7 @@ impl Recorder {
         loop {
             second.tick().await;
             let snapshot = self.watched.published.load();
-            if snapshot.config.admin.is_some() {
-                self.record(&snapshot);
-            }
+            self.record(&snapshot);
         }
     }
 
@@ -98,6 +96,10 @@ impl Recorder {
         let read = Requests::read(&self.watched.shards);
         let requests = read.since(&std::mem::replace(&mut self.requests, read.clone()));
         let works = self.works.advance(&snapshot.members);
+        // Nobody can ask. What was counted meanwhile is no second's.
+        if snapshot.config.admin.is_none() {
+            return;
+        }
         let retries = works.iter().map(|work| work.retries).sum();
 
         let pool: HashSet<_> = snapshot.pool.backends().iter().map(Arc::as_ptr).collect();

@@ -171,6 +171,13 @@ impl<'h> RequestHead<'h> {
             .map(|field| field.value(self.bytes))
     }
 
+    /// The field of this kind, if there is one and no more.
+    pub(crate) fn only(&self, known: Known) -> Option<&'h [u8]> {
+        let mut fields = self.fields.iter().filter(|field| field.known == known);
+        let only = fields.next()?;
+        fields.next().is_none().then(|| only.value(self.bytes))
+    }
+
     /// RFC 9110 9.2.2.
     pub(crate) fn is_idempotent(&self) -> bool {
         matches!(

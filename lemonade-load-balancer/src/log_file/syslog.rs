@@ -113,6 +113,8 @@ impl fmt::Display for Facility {
 pub(super) struct Sender {
     syslog: Syslog,
     socket: Option<Socket>,
+    /// The receiver does not read: it is not waited for again until it does.
+    stuck: bool,
     stamp: Stamp,
     /// Host name, tag and process, as they follow the time.
     from: Vec<u8>,
@@ -135,6 +137,14 @@ impl Socket {
                 Ok(Socket::Unix(socket))
             }
             SyslogAddress::Udp(address) => connect_udp(address).map(Socket::Udp),
+        }
+    }
+
+    /// Only a socket of this machine can be full.
+    fn set_patient(&self, patient: bool) -> io::Result<()> {
+        match self {
+            Socket::Unix(socket) => socket.set_nonblocking(!patient),
+            Socket::Udp(_) => Ok(()),
         }
     }
 
@@ -167,22 +177,28 @@ impl Sender {
         Sender {
             syslog: syslog.clone(),
             socket: None,
+            stuck: false,
             stamp: Stamp::default(),
             from: from(&syslog.tag),
             message: Vec::new(),
         }
     }
 
-    /// Sends every line, each for itself: one that fails does not keep the next back.
+    /// Sends every line, each for itself: one that fails does not keep the next back. A receiver that is gone, or does not read,
+    /// loses the rest of the batch: lines for somebody else may wait behind it.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), Lost> {
         let mut lost: Option<Lost> = None;
         for (place, (line, mark)) in batch.lines().enumerate() {
             self.compose(line, mark);
-            let Err(cause) = self.send() else { continue };
+            let Err(cause) = self.send() else {
+                self.be_stuck(false);
+                continue;
+            };
+            let is_full = cause.kind() == io::ErrorKind::WouldBlock;
             let lost = lost.get_or_insert(Lost { lines: 0, cause });
             lost.lines += 1;
-            // Nobody is there; the next batch looks again.
-            if self.socket.is_none() {
+            self.be_stuck(is_full);
+            if self.socket.is_none() || is_full {
                 lost.lines += batch.marks.len() - place - 1;
                 break;
             }
@@ -190,11 +206,21 @@ impl Sender {
         lost.map_or(Ok(()), Err)
     }
 
+    fn be_stuck(&mut self, stuck: bool) {
+        if self.stuck != stuck
+            && let Some(socket) = &self.socket
+        {
+            // If it fails, the receiver is waited for once more.
+            let _ = socket.set_patient(!stuck);
+            self.stuck = stuck;
+        }
+    }
+
     /// A receiver that was started anew has another socket: it is looked for once.
     fn send(&mut self) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             match socket.send(&self.message) {
-                Err(error) if is_gone(&error) => self.socket = None,
+                Err(error) if is_gone(&error) => (self.socket, self.stuck) = (None, false),
                 sent => return sent,
             }
         }

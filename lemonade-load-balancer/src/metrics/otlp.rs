@@ -25,7 +25,13 @@ pub(crate) struct Starts {
 struct Begun {
     at: u64,
     count: u64,
+    /// Readings since it was last there.
+    missing: u32,
 }
+
+/// Readings in which a series may be missing and still be the same one: a backend that was removed goes on counting when it is named
+/// again before its last request has ended.
+const MISSING: u32 = 360;
 
 impl Starts {
     /// Nothing was read yet; counting began then.
@@ -48,11 +54,15 @@ impl Starts {
 /// Writes everything that has a value, and remembers when it began.
 pub(crate) fn write(reading: &[Family], starts: &mut Starts, now: SystemTime) -> Vec<Metric> {
     let now = nanos(now);
-    let mut known = HashMap::with_capacity(starts.known.len());
+    starts.known.retain(|_, begun| {
+        begun.missing += 1;
+        begun.missing <= MISSING
+    });
     let mut begun = |family: &Family, sample: &Sample, count: u64| {
         let series = sample.series(family);
         let at = starts.of(&series, count);
-        known.insert(series, Begun { at, count });
+        let missing = 0;
+        starts.known.insert(series, Begun { at, count, missing });
         at
     };
     let families = reading.iter().filter(|family| !family.samples.is_empty());
@@ -64,10 +74,7 @@ pub(crate) fn write(reading: &[Family], starts: &mut Starts, now: SystemTime) ->
         data: Some(data(family, now, &mut begun)),
     });
     let metrics = metrics.collect();
-    *starts = Starts {
-        new_since: now,
-        known,
-    };
+    starts.new_since = now;
     metrics
 }
 
@@ -201,7 +208,10 @@ mod tests {
         assert_eq!(read(&[("a", 5), ("b", 2), ("c", 1)], 20), [1, 1, 10]);
         assert_eq!(read(&[("a", 6), ("b", 1), ("c", 1)], 30), [1, 20, 10]);
         assert_eq!(read(&[("b", 1)], 40), [20]);
-        assert_eq!(read(&[("a", 7), ("b", 1)], 50), [40, 20]);
+        // It was away, and has gone on counting; then it has not.
+        assert_eq!(read(&[("a", 7), ("b", 1)], 50), [1, 20]);
+        assert_eq!(read(&[("b", 1)], 60), [20]);
+        assert_eq!(read(&[("a", 1), ("b", 1)], 70), [60, 20]);
     }
 
     #[test]

@@ -15,9 +15,20 @@ pub(crate) const UNIX_BYTES: usize = 8192;
 /// The shares that are told of what was timed.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
-/// What the last reading said of everything that is counted. Memory: an entry for each such series.
+/// Readings in which a series may be missing and still be the same one: a backend that was removed goes on counting when it is named
+/// again before its last request has ended.
+const MISSING: u32 = 360;
+
+/// What the last readings said of everything that is counted. Memory: an entry for each such series.
 #[derive(Debug, Default)]
-pub(crate) struct Counted(HashMap<String, Value>);
+pub(crate) struct Counted(HashMap<String, Known>);
+
+#[derive(Debug)]
+struct Known {
+    value: Value,
+    /// Readings since it was last there.
+    missing: u32,
+}
 
 impl Counted {
     /// What is in `reading` counts as sent.
@@ -29,7 +40,10 @@ impl Counted {
 
     /// Calls `tell` with everything in `reading`: with what came since the last one, where it is counted.
     fn changes(&mut self, reading: &[Family], mut tell: impl FnMut(&Family, &Sample, Value)) {
-        let mut counted = HashMap::with_capacity(self.0.len());
+        self.0.retain(|_, known| {
+            known.missing += 1;
+            known.missing <= MISSING
+        });
         for family in reading {
             for sample in &family.samples {
                 let series = sample.series(family);
@@ -37,11 +51,12 @@ impl Counted {
                     tell(family, sample, sample.value.clone());
                     continue;
                 }
-                tell(family, sample, change(&sample.value, self.0.get(&series)));
-                counted.insert(series, sample.value.clone());
+                let before = self.0.get(&series).map(|known| &known.value);
+                tell(family, sample, change(&sample.value, before));
+                let value = sample.value.clone();
+                self.0.insert(series, Known { value, missing: 0 });
             }
         }
-        self.0 = counted;
     }
 }
 
@@ -237,6 +252,10 @@ mod tests {
         let lines = write(&reading(2, 1), &mut counted, &config);
         assert!(lines[0].starts_with("lemonade.backend_requests:2|c"));
         assert_eq!(lines[2], "lemonade.x_seconds.count:1|c|#env:x");
+        // It was away, and has gone on counting.
+        write(&[], &mut counted, &config);
+        let lines = write(&reading(3, 1), &mut counted, &config);
+        assert!(lines[0].starts_with("lemonade.backend_requests:1|c"));
     }
 
     #[test]

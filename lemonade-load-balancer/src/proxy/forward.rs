@@ -253,6 +253,20 @@ async fn wait_in_queue<'s>(
     asking: &mut Asking,
 ) -> Result<Slot<'s>, Option<Failure>> {
     let began = Instant::now();
+    let slot = wait_for_room(client, shard, view, attempts, asking, began).await;
+    // Who waited in vain did so all the same.
+    attempts.queued = began.elapsed();
+    slot
+}
+
+async fn wait_for_room<'s>(
+    client: &mut Client,
+    shard: &'s Shard,
+    view: &mut Rc<View>,
+    attempts: &mut Attempts,
+    asking: &mut Asking,
+    began: Instant,
+) -> Result<Slot<'s>, Option<Failure>> {
     let config = &view.snapshot.config;
     let place = shard
         .queue()
@@ -269,7 +283,6 @@ async fn wait_in_queue<'s>(
         *view = shard.view();
         match attempts.claim(shard, view, *asking) {
             Claim::Slot(slot) => {
-                attempts.queued = began.elapsed();
                 drop(place);
                 if view.has_room() {
                     shard.queue().freed();

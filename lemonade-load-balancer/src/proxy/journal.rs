@@ -13,7 +13,7 @@ use super::upstream::Upstream;
 use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
-use crate::traces::context::span_id;
+use crate::traces::context::{TraceParent, span_id};
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -78,7 +78,7 @@ impl Asked {
     fn read(&mut self, head: &RequestHead<'_>, id: &RequestId, client: SocketAddr) {
         self.client = client;
         self.version = Some(head.version);
-        self.trace_id = head.field(Known::Traceparent).and_then(trace_id);
+        self.trace_id = head.only(Known::Traceparent).and_then(trace_id);
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
         let path = path(head.target);
@@ -154,9 +154,8 @@ fn path(target: &[u8]) -> &[u8] {
 
 /// The trace id of a W3C `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
 fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
-    let mut parts = traceparent.split(|byte| *byte == b'-');
-    let id: [u8; 32] = parts.nth(1)?.try_into().ok()?;
-    id.iter().all(u8::is_ascii_hexdigit).then_some(id)
+    TraceParent::parse(traceparent)?;
+    traceparent[3..35].try_into().ok()
 }
 
 /// The journals of one shard that no request has.
@@ -246,7 +245,7 @@ impl Drop for Journal {
                 sampled: self.sampled,
                 started: self.started,
                 attempts: RefCell::new(self.attempts.take()),
-                traced: None,
+                traced: self.traced.take(),
                 picked: Cell::default(),
             });
         }
@@ -381,6 +380,17 @@ impl Journal {
         for other in others.filter(|attempt| !Rc::ptr_eq(&attempt.upstream, upstream)) {
             other.end(now, error);
         }
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Which attempt is under way, the original where there are two; the last one if none is.
+    pub(super) fn present(&self) -> Option<usize> {
+        let attempts = self.attempts.borrow();
+        let open = attempts.iter().position(|attempt| attempt.ended.is_none());
+        open.or(attempts.len().checked_sub(1))
     }
 
     /// All of it, once the request has ended; an attempt that is still under way ended with it, for this reason.

@@ -249,11 +249,15 @@ impl Shard {
             total,
             status: ended.status,
             flag: ended.flag,
-            attempts,
+            backend: attempts.served_by().cloned(),
+            queue: attempts.queued,
+            connect: attempts.connect,
+            first_byte: attempts.first_byte,
             bytes_in: bytes_in + attempts.tunnelled_in,
+            bytes_out: attempts.bytes_out,
         };
         self.log(&mut journal, &finish, view);
-        self.trace(&mut journal, request, view, &finish);
+        self.trace(&mut journal, view, &finish);
         self.journals.give_back(journal);
     }
 

@@ -536,6 +536,7 @@ impl Shard {
                 }
             }
             self.queue().freed();
+            self.log_left_behind();
             self.retry_budget.age();
             self.hedge_budget.age();
             buffer::trim();

@@ -5,7 +5,6 @@
 //! traced request writes its own span into it: what the backend did belongs to that attempt.
 
 use super::access_log::Finish;
-use super::forward::Request;
 use super::headers;
 use super::journal::{Attempt, Journal};
 use super::relay::Relay;
@@ -56,7 +55,8 @@ impl Part {
     }
 
     fn new(head: &RequestHead<'_>, tracing: &TracingConfig, rng: &mut fastrand::Rng) -> Self {
-        let caller = head.field(Known::Traceparent).and_then(TraceParent::parse);
+        // Of two callers, neither is believed.
+        let caller = head.only(Known::Traceparent).and_then(TraceParent::parse);
         let own = match caller {
             Some(caller) => TraceParent {
                 span: span_id(rng),
@@ -85,11 +85,15 @@ pub(super) struct Traced {
 
 impl Traced {
     pub(super) fn new(part: Part, head: &RequestHead<'_>, outbound: &[u8]) -> Self {
-        let state = head.field(Known::Tracestate);
-        let state = state.filter(|state| part.caller.is_some() && is_tracestate(state));
+        let states = head.fields.iter();
+        let states = states.filter(|field| field.known == Known::Tracestate);
+        let states: Vec<&[u8]> = states.map(|field| field.value(head.bytes)).collect();
+        // RFC 9110 5.3: a list over several lines is one list.
+        let state = states.join(&b',');
+        let kept = part.caller.is_some() && is_tracestate(&state);
         Traced {
             part,
-            tracestate: state.map(text),
+            tracestate: kept.then(|| text(&state)),
             place: outbound.len().saturating_sub(SPAN_FROM_END),
         }
     }
@@ -114,30 +118,25 @@ impl Shard {
     }
 
     /// Hands over what is told of a traced request.
-    pub(super) fn trace(
-        &self,
-        journal: &mut Journal,
-        request: &Request,
-        view: &View,
-        finish: &Finish<'_>,
-    ) {
+    pub(super) fn trace(&self, journal: &mut Journal, view: &View, finish: &Finish) {
         let Some(traced) = journal.traced.take() else {
             return;
         };
+        let started = journal.started();
         let (asked, noted) = journal.read(finish.total, None);
-        let queued = finish.attempts.queued;
+        let queued = finish.queue;
         self.shared.traces.send(Box::new(Trace {
             trace_id: traced.part.own.trace_id,
             parent: traced.part.caller.map(|caller| caller.span),
             tracestate: traced.tracestate,
             span: traced.part.own.span,
-            started: request.started,
+            started,
             took: finish.total,
             method: text(asked.method()),
             scheme: "http",
             host: text(asked.host()),
             path: text(asked.path()),
-            request_id: text(request.id.as_bytes()),
+            request_id: text(asked.request_id()),
             client: asked.client.ip(),
             user_agent: Some(asked.user_agent())
                 .filter(|it| !it.is_empty())
@@ -150,7 +149,7 @@ impl Shard {
             flag: finish.flag,
             strategy: view.snapshot.picks_by.as_str(),
             bytes_in: finish.bytes_in,
-            bytes_out: finish.attempts.bytes_out,
+            bytes_out: finish.bytes_out,
             queued: (!queued.is_zero()).then_some((Duration::ZERO, queued)),
             attempts: noted
                 .iter()
@@ -166,15 +165,17 @@ fn told(attempt: &Attempt, total: Duration) -> TracedAttempt {
         None => (attempt.began, None),
     };
     let connecting = began + picked.unwrap_or_default();
+    let in_vain = attempt
+        .error
+        .is_some_and(|error| error.starts_with("connect"));
+    let connected = attempt.connected.or(attempt.ended.filter(|_| in_vain));
     TracedAttempt {
         span: attempt.span,
         backend: attempt.upstream.name().clone(),
         peer: attempt.upstream.endpoint,
         began,
         picked,
-        connect: attempt
-            .connected
-            .map(|at| (connecting, at.saturating_sub(connecting))),
+        connect: connected.map(|at| (connecting, at.saturating_sub(connecting))),
         first_byte: attempt.first_byte,
         ended: attempt.ended.unwrap_or(total),
         status: attempt.status,

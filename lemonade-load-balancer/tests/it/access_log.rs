@@ -322,6 +322,28 @@ async fn time_in_the_queue_is_told_and_is_not_the_backends() {
 }
 
 #[tokio::test]
+async fn time_that_was_waited_in_vain_is_told() {
+    let gate = Gate::shut();
+    let origin = gated(&gate).await;
+    let log = Log::new();
+    let balancer = balancer_with(&[&origin], |config| {
+        log.of_all(config);
+        config.backends[0].max_in_flight = Some(1);
+        config.timeouts.queue = Duration::from_millis(100);
+    });
+    let (mut first, mut second) = (balancer.client().await, balancer.client().await);
+    first.send(GET).await;
+    origin.request(1).await;
+    assert_eq!(second.ask(GET).await.status(), 503);
+    let line = log.line().await;
+    assert_eq!(line["flag"], "overflow");
+    assert!(seconds(&line, "queue_seconds") >= 0.1, "{line}");
+    assert_times_fit(&line);
+    gate.open();
+    first.answer().await;
+}
+
+#[tokio::test]
 async fn refused_requests_are_told_with_what_is_known_of_them() {
     let origin = by_path().await;
     let log = Log::new();
@@ -732,6 +754,38 @@ async fn syslog_that_is_away_costs_its_lines_until_it_is_back() {
     balancer
         .metric_reaches("lemonade_access_log_dropped_total", 3.0)
         .await;
+}
+
+#[tokio::test]
+async fn syslog_that_does_not_read_holds_up_no_other_target() {
+    let origin = by_path().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let syslog = UnixDatagram::bind(&path).unwrap();
+    let balancer = balancer_with(&[&origin], to_syslog(SyslogAddress::Socket(path)));
+    let mut client = balancer.client().await;
+    // Its queue is full after a few.
+    let dropped = "lemonade_access_log_dropped_total";
+    while balancer.metric(dropped).await < 40.0 {
+        for _ in 0..20 {
+            client.get("/").await;
+        }
+    }
+    syslog.set_read_timeout(Some(PATIENCE)).unwrap();
+    syslog.set_nonblocking(true).unwrap();
+    while syslog.recv(&mut [0; 8192]).is_ok() {}
+    syslog.set_nonblocking(false).unwrap();
+    // It reads again, and is told again.
+    balancer.get("/500").await;
+    let told = loop {
+        let mut datagram = [0; 16 << 10];
+        let length = syslog.recv(&mut datagram).unwrap();
+        let message = parsed(&datagram[..length]);
+        if message.line["path"] == "/500" {
+            break message.priority;
+        }
+    };
+    assert_eq!(told, LOCAL0 + 3);
 }
 
 #[tokio::test]

@@ -679,6 +679,39 @@ async fn request_is_told_of_in_spans() {
     );
 }
 
+/// What was pushed so far.
+fn all_spans(server: &Origin) -> Vec<Span> {
+    let pushed = server.requests();
+    let requests = pushed
+        .iter()
+        .map(|pushed| ExportTraceServiceRequest::decode(&*pushed.body).unwrap());
+    let resources = requests.flat_map(|request| request.resource_spans);
+    resources
+        .flat_map(|resource| resource.scope_spans[0].spans.clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn request_that_the_end_of_a_drain_cuts_off_is_told_of() {
+    let server = collector().await;
+    let origin = Origin::start(async |mut connection: Connection| {
+        while connection.request().await.is_ok() {
+            connection.gone().await;
+        }
+    })
+    .await;
+    let balancer = balancer_with(&[&origin], |config| traced(config, server.address()));
+    let mut client = balancer.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    origin.request(1).await;
+    assert!(!balancer.app.shut_down(std::future::ready(())).await);
+    let spans = all_spans(&server);
+    let whole = spans.iter().find(|span| span.kind == SERVER);
+    let whole = whole.unwrap_or_else(|| panic!("{spans:#?}"));
+    assert_eq!(said(whole, "lemonade.flag"), "cut_off");
+    assert!(spans.iter().any(|span| span.kind == CLIENT));
+}
+
 #[tokio::test]
 async fn failed_attempts_are_told_of_too() {
     let (nobody, server) = (Nobody::new(), collector().await);
@@ -692,13 +725,8 @@ async fn failed_attempts_are_told_of_too() {
     }
     let mut attempts = Vec::new();
     until("the failed one is told of", || {
-        let pushed = server.requests();
-        let requests = pushed
-            .iter()
-            .map(|pushed| ExportTraceServiceRequest::decode(&*pushed.body).unwrap());
-        let resources = requests.flat_map(|request| request.resource_spans);
-        let all = resources.flat_map(|resource| resource.scope_spans[0].spans.clone());
-        attempts = all
+        attempts = all_spans(&server)
+            .into_iter()
             .filter(|span| span.name == "GET" && span.kind == CLIENT)
             .collect();
         attempts.len() == 3
@@ -716,6 +744,12 @@ async fn failed_attempts_are_told_of_too() {
         nobody.address().port().to_string()
     );
     assert!(!said(failed, "error.type").is_empty());
+    let connect = all_spans(&server)
+        .into_iter()
+        .find(|span| span.name == "connect" && span.parent_span_id == failed.span_id);
+    let connect = connect.expect("what failed is told of");
+    assert_eq!(status(&connect), ERROR);
+    assert_eq!(said(&connect, "error.type"), "connect_failed");
     let again = attempts
         .iter()
         .find(|span| said(span, "http.request.resend_count") == "1");

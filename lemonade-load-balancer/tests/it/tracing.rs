@@ -85,8 +85,10 @@ async fn caller_that_cannot_be_understood_has_no_say() {
         format!("00-{}-{SPAN}-01", TRACE.to_uppercase()),
         "nonsense".to_owned(),
     ];
+    // Two callers are one too many.
+    let two = format!("00-{TRACE}-{SPAN}-01\r\ntraceparent: 00-{TRACE}-{SPAN}-01");
     let mut client = balancer.client().await;
-    for (at, value) in bad.iter().enumerate() {
+    for (at, value) in bad.iter().chain([&two]).enumerate() {
         let lines = format!("traceparent: {value}\r\ntracestate: a=b\r\n");
         client.ask(asking(&lines)).await;
         let request = origin.request(at + 1).await;

@@ -9,7 +9,7 @@ use super::{Task, members};
 use crate::backend::{BackendId, State};
 use crate::config::{BackendConfig, Config, Overlay, Plan, Side, Source};
 use crate::listen::Prepared;
-use crate::log_file::Target;
+use crate::log_file::{Destination, Target};
 use crate::snapshot::{Member, Members, Parts, Snapshot};
 use crate::stats::names;
 use std::collections::HashSet;
@@ -66,7 +66,11 @@ impl Task {
             Some(listeners) => listeners.prepare(config)?,
             None => Prepared::default(),
         };
+        // The lines of requests that began before still go where they were to go.
         let destination = config.access_log.destination();
+        if config.access_log.is_off() && destination == Destination::StandardOutput {
+            return Ok((sockets, None));
+        }
         let prepared = self.own.log.prepare(&destination);
         let log = prepared.map_err(|cause| Refused::AccessLog {
             path: destination.to_string(),

@@ -9,13 +9,14 @@ mod text;
 
 use super::journal::Journal;
 use super::reply::Reason;
-use super::retry::Attempts;
 use super::shard::{Shard, View};
+use super::upstream::Upstream;
 use crate::config::{AccessLog, AccessLogFormat};
 use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
 use crate::timestamp::Stamp;
 use line::Line;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long the wall clock is taken to go as the monotonic one does. Then it is read again: somebody may have set it.
@@ -25,13 +26,18 @@ const SAME_PACE: Duration = Duration::from_secs(1);
 const CUT_OFF: &str = "cut_off";
 
 /// How a request ended.
-pub(super) struct Finish<'f> {
+pub(super) struct Finish {
     pub(super) ended: Instant,
     pub(super) total: Duration,
     pub(super) status: u16,
     pub(super) flag: Option<&'static str>,
-    pub(super) attempts: &'f Attempts,
+    /// Who answered, or was tried last.
+    pub(super) backend: Option<Rc<Upstream>>,
+    pub(super) queue: Duration,
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
     pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
 }
 
 /// The log as one shard keeps it.
@@ -92,8 +98,12 @@ impl Shard {
     }
 
     /// Writes a request's line, if it is to have one.
-    pub(super) fn log(&self, journal: &mut Journal, finish: &Finish<'_>, view: &View) {
+    pub(super) fn log(&self, journal: &mut Journal, finish: &Finish, view: &View) {
         let config = &view.snapshot.config.access_log;
+        // It may have been switched off since the request began.
+        if config.is_off() {
+            return;
+        }
         let sampled = journal.sampled;
         let (asked, noted) = journal.read(finish.total, None);
         if !sampled
@@ -103,21 +113,20 @@ impl Shard {
         {
             return;
         }
-        let attempts = finish.attempts;
         let line = Line {
             asked,
             truncate_client: config.truncate_clients,
             status: finish.status,
             flag: finish.flag,
             strategy: Some(view.snapshot.picks_by.as_str()),
-            backend: attempts.served_by().map(|upstream| &**upstream),
+            backend: finish.backend.as_deref(),
             attempts: noted,
-            queue: attempts.queued,
-            connect: attempts.connect,
-            first_byte: attempts.first_byte,
+            queue: finish.queue,
+            connect: finish.connect,
+            first_byte: finish.first_byte,
             total: finish.total,
             bytes_in: finish.bytes_in,
-            bytes_out: attempts.bytes_out,
+            bytes_out: finish.bytes_out,
         };
         self.write_line(finish.ended, config.format, &line);
     }
@@ -155,7 +164,7 @@ impl Shard {
         self.journals.give_back(journal);
     }
 
-    /// Writes the lines of requests that were dropped: their clients were cut off.
+    /// Tells of requests that were dropped: their clients were cut off.
     pub(super) fn log_left_behind(&self) {
         let left = self.journals.left_behind();
         if left.is_empty() {
@@ -168,31 +177,33 @@ impl Shard {
     }
 
     fn log_cut_off(&self, journal: &mut Journal, now: Instant, view: &View) {
-        let config = &view.snapshot.config.access_log;
-        let (total, sampled) = (journal.since(now), journal.sampled);
-        let (asked, attempts) = journal.read(total, Some(CUT_OFF));
-        let last = attempts.last();
-        // Of an answer that had begun, its client has seen the status.
-        let status = last.and_then(|attempt| attempt.status).unwrap_or(503);
-        if !sampled && !config.always.wants(status, total, attempts.len()) {
-            return;
-        }
-        let line = Line {
-            asked,
-            truncate_client: config.truncate_clients,
-            status,
-            flag: Some(CUT_OFF),
-            strategy: Some(view.snapshot.picks_by.as_str()),
-            backend: last.map(|attempt| &*attempt.upstream),
-            attempts,
-            queue: Duration::ZERO,
-            connect: Duration::ZERO,
-            first_byte: Duration::ZERO,
+        let total = journal.since(now);
+        let present = journal.present();
+        let (_, attempts) = journal.read(total, Some(CUT_OFF));
+        let present = present.and_then(|place| attempts.get(place));
+        let sent = present.map(|attempt| attempt.connected.unwrap_or(attempt.began));
+        let between = |from: Option<Duration>, to: Option<Duration>| {
+            from.zip(to)
+                .map_or(Duration::ZERO, |(from, to)| to.saturating_sub(from))
+        };
+        let finish = Finish {
+            ended: now,
             total,
+            // Of an answer that had begun, its client has seen the status.
+            status: present.and_then(|attempt| attempt.status).unwrap_or(503),
+            flag: Some(CUT_OFF),
+            backend: present.map(|attempt| attempt.upstream.clone()),
+            queue: Duration::ZERO,
+            connect: between(
+                present.map(|attempt| attempt.began),
+                present.and_then(|attempt| attempt.connected),
+            ),
+            first_byte: between(sent, present.and_then(|attempt| attempt.first_byte)),
             bytes_in: 0,
             bytes_out: 0,
         };
-        self.write_line(now, config.format, &line);
+        self.log(journal, &finish, view);
+        self.trace(journal, view, &finish);
     }
 
     fn write_line(&self, ended: Instant, format: AccessLogFormat, line: &Line<'_>) {

@@ -40,11 +40,12 @@ const CHARTS = [
     least: 0.01,
     lines: [
       { name: "5xx", colour: "bad", fill: "bad-soft", of: (sample) => sample.classes[4] / Math.max(1, sample.requests) },
-      { name: "refused or shed", colour: "p90", dash: [4, 3], of: (sample) => turnedAway(sample) / Math.max(1, sample.requests + turnedAway(sample)) },
+      { name: "refused or shed", colour: "p90", dash: [4, 3], of: (sample) => turnedAway(sample) / Math.max(1, sample.requests + (sample.refused ?? 0)) },
     ],
   },
 ];
 
+/** What is shed was read, and counts among the requests; what is refused was not. */
 const turnedAway = (sample) => (sample.refused ?? 0) + (sample.shed ?? 0);
 
 export class Charts {

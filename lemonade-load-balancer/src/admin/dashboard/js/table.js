@@ -228,8 +228,10 @@ export class Table {
     say(row.requests, rate(backend.requests / this.#sample.seconds));
     say(row.p50, duration(backend.p50_seconds));
     say(row.p99, duration(backend.p99_seconds));
-    const failed = backend.errors + backend.faults;
-    say(row.errors, failed === 0 ? "0" : `${count(failed)} (${percent(failed / Math.max(failed, backend.requests))})`);
+    // Most answers of 500 and above are faults too; what is more than they are brought no answer.
+    const unanswered = Math.max(0, backend.faults - backend.errors);
+    const failed = backend.errors + unanswered;
+    say(row.errors, failed === 0 ? "0" : `${count(failed)} (${percent(failed / (backend.requests + unanswered))})`);
     mark(row.errors, "data-bad", failed > 0 ? "yes" : null);
     say(row.inFlight, count(backend.in_flight));
     say(row.weight, weight(backend.weight));
