@@ -157,7 +157,9 @@ fn headers(config: &OtlpConfig) -> HeaderMap {
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     for (name, value) in &config.headers {
         let name = HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value.expose())) {
+        if let (Ok(name), Ok(mut value)) =
+            (name, HeaderValue::from_bytes(value.expose().as_bytes()))
+        {
             value.set_sensitive(true);
             headers.insert(name, value);
         }

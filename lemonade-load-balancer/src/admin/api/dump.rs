@@ -59,14 +59,18 @@ struct Samples(Vec<Arc<Sample>>);
 )]
 pub(super) async fn dump(State(admin): State<Admin>) -> Result<impl IntoResponse, Problem> {
     // It is never closed.
-    let _turn = TURN.acquire().await;
+    let turn = TURN.acquire().await;
     let dump = gather(admin).await;
     let name = format!(
         "attachment; filename=\"lemonade-{}.html\"",
         dump.time.replace(':', "-")
     );
     // With 1,000 backends this takes about a second, and others call meanwhile.
-    let made = tokio::task::spawn_blocking(move || pack(&dump).map(|data| offline_page(&data)));
+    let made = tokio::task::spawn_blocking(move || {
+        // Its turn lasts until it is made, also where the caller has not waited.
+        let _turn = turn;
+        pack(&dump).map(|data| offline_page(&data))
+    });
     let page = made
         .await
         .map_err(io::Error::other)
