@@ -130,6 +130,13 @@ impl Balancer {
         snapshot.members[backend].live.load.in_flight()
     }
 
+    /// Requests in flight at all backends together.
+    pub(crate) fn total_in_flight(&self) -> u32 {
+        let snapshot = self.app.published().load();
+        let members = snapshot.members.iter();
+        members.map(|member| member.live.load.in_flight()).sum()
+    }
+
     pub(crate) fn states(&self) -> Vec<State> {
         let snapshot = self.app.published().load();
         snapshot
