@@ -144,10 +144,11 @@ fn introduce(app: &App, workers: &[Child], load: bool) {
     let program = std::env::args().next().unwrap_or_default();
     println!("  {program} strategy set fastest_response_time{reach}");
     println!("  {program} backends{reach}");
-    println!("  curl http://{admin}/metrics");
+    println!("  {program} top{reach}");
+    println!("\nSee it, in a browser: http://{admin}/");
     if !load {
         println!(
-            "  {program} demo --load    # instead of this: sends requests itself and shows who serves them"
+            "\nWith requests of its own:\n  {program} demo --load    # instead of this: sends requests itself and shows who serves them"
         );
     }
     println!("\nCtrl-C stops everything.\n");
