@@ -1,7 +1,7 @@
 //! A server that does what a test's script says, and remembers what it was sent.
 
 use crate::message::Message;
-use crate::patience::until;
+use crate::patience::{Gate, until};
 use crate::wire::{Broken, Kind, Wire};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -69,6 +69,21 @@ impl Origin {
         let answer = Arc::<[u8]>::from(ok(name).into_bytes());
         Origin::start_at(address, move |connection| {
             repeat(connection, answer.clone())
+        })
+        .await
+    }
+
+    /// [`Self::named`], but no answer goes before the gate is open.
+    pub async fn behind(gate: &Gate, name: &str) -> Self {
+        let (gate, answer) = (gate.clone(), ok(name));
+        Origin::start(move |mut connection: Connection| {
+            let (gate, answer) = (gate.clone(), answer.clone());
+            async move {
+                while connection.request().await.is_ok() {
+                    gate.passed().await;
+                    connection.send(&answer).await;
+                }
+            }
         })
         .await
     }

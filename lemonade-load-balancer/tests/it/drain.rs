@@ -1,25 +1,10 @@
 //! Going away without anyone being dropped who need not be.
 
-use crate::balancer::{Balancer, GET, balancer, balancer_with, ok, until_refused};
+use crate::balancer::{Balancer, GET, balancer, balancer_with, until_refused};
 use lemonade_load_balancer::drain::Phase;
 use lemonade_test::{Broken, Client, Connection, Gate, Origin, until};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
-
-/// Answers when the gate opens.
-async fn held(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |mut connection: Connection| {
-        let gate = gate.clone();
-        async move {
-            while connection.request().await.is_ok() {
-                gate.passed().await;
-                connection.send(ok("late")).await;
-            }
-        }
-    })
-    .await
-}
 
 /// Begins the drain; `hurry` is the second signal.
 fn shut_down(balancer: Balancer, hurry: &Gate) -> JoinHandle<bool> {
@@ -79,7 +64,7 @@ async fn idle_connections_close_and_nobody_else_comes_in() {
 #[tokio::test]
 async fn answer_given_during_a_drain_says_that_it_is_the_last() {
     let gate = Gate::shut();
-    let origin = held(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let balancer = balancer(&[&origin]);
     let listen = balancer.app.listen();
     let mut clients = Vec::new();
@@ -127,7 +112,7 @@ async fn connection_that_is_about_to_ask_is_served() {
 #[tokio::test]
 async fn deadline_cuts_off_what_is_left() {
     let gate = Gate::shut();
-    let origin = held(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let balancer = balancer_with(&[&origin], |config| {
         config.runtime.drain_timeout = Duration::from_millis(200);
     });
@@ -147,7 +132,7 @@ async fn deadline_cuts_off_what_is_left() {
 #[tokio::test]
 async fn second_signal_ends_it_at_once() {
     let gate = Gate::shut();
-    let origin = held(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let balancer = balancer_with(&[&origin], |config| {
         config.runtime.drain_timeout = Duration::from_secs(600);
         config.runtime.drain_delay = Duration::from_secs(600);

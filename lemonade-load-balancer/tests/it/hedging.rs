@@ -15,25 +15,13 @@ fn hedge(budget: f64) -> Option<Hedge> {
     })
 }
 
-/// Reads requests and waits at the gate before it answers any.
-async fn pausing(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |mut connection: Connection| {
-        let gate = gate.clone();
-        async move {
-            while connection.request().await.is_ok() {
-                gate.passed().await;
-                connection.send(ok("paused")).await;
-            }
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn backend_that_pauses_costs_no_wait() {
     let gate = Gate::shut();
-    let (paused, quick) = (pausing(&gate).await, Origin::named("quick").await);
+    let (paused, quick) = (
+        Origin::behind(&gate, "paused").await,
+        Origin::named("quick").await,
+    );
     let balancer = balancer_with(&[&paused, &quick], |config| config.hedge = hedge(1.0));
     let mut client = balancer.client().await;
     for _ in 0..6 {
@@ -54,7 +42,10 @@ async fn backend_that_pauses_costs_no_wait() {
 #[tokio::test]
 async fn first_copy_is_heard_if_it_answers_first() {
     let gates = [Gate::shut(), Gate::shut()];
-    let (first, second) = (pausing(&gates[0]).await, pausing(&gates[1]).await);
+    let (first, second) = (
+        Origin::behind(&gates[0], "paused").await,
+        Origin::behind(&gates[1], "paused").await,
+    );
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
     let balancer = balancer_with(&[&first, &second], |config| {
@@ -92,7 +83,7 @@ async fn first_copy_is_heard_if_it_answers_first() {
 #[tokio::test]
 async fn second_copy_that_fails_leaves_the_first_alone() {
     let gate = Gate::shut();
-    let slow = pausing(&gate).await;
+    let slow = Origin::behind(&gate, "paused").await;
     let broken = Origin::answering("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n").await;
     let balancer = balancer_with(&[&slow, &broken], |config| {
         config.hedge = hedge(1.0);
@@ -110,7 +101,10 @@ async fn second_copy_that_fails_leaves_the_first_alone() {
 #[tokio::test]
 async fn requests_that_must_not_be_repeated_are_sent_once() {
     let gate = Gate::shut();
-    let (a, b) = (pausing(&gate).await, pausing(&gate).await);
+    let (a, b) = (
+        Origin::behind(&gate, "paused").await,
+        Origin::behind(&gate, "paused").await,
+    );
     let balancer = balancer_with(&[&a, &b], |config| config.hedge = hedge(1.0));
     let mut client = balancer.client().await;
     client.send(POST).await;
@@ -156,7 +150,10 @@ async fn budget_bounds_what_is_sent_twice() {
 #[tokio::test]
 async fn body_is_in_both_copies() {
     let gate = Gate::shut();
-    let (paused, quick) = (pausing(&gate).await, Origin::named("quick").await);
+    let (paused, quick) = (
+        Origin::behind(&gate, "paused").await,
+        Origin::named("quick").await,
+    );
     let balancer = balancer_with(&[&paused, &quick], |config| config.hedge = hedge(1.0));
     let mut client = balancer.client().await;
     let put = "PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody";

@@ -1,6 +1,6 @@
 //! Clients that are told what their answer's time was spent on.
 
-use crate::balancer::{GET, Nobody, balancer, balancer_at, balancer_with, ok};
+use crate::balancer::{GET, Nobody, balancer, balancer_at, balancer_with};
 use lemonade_load_balancer::config::Hedge;
 use lemonade_test::{Connection, Gate, Message, Origin, PATIENCE, until};
 use std::time::{Duration, Instant};
@@ -50,17 +50,7 @@ async fn clients_are_told_where_the_time_went_if_they_are_to_be() {
 #[tokio::test]
 async fn time_in_the_queue_and_of_lost_attempts_is_told_apart() {
     let gate = Gate::shut();
-    let passed = gate.clone();
-    let origin = Origin::start(move |mut connection: Connection| {
-        let gate = passed.clone();
-        async move {
-            while connection.request().await.is_ok() {
-                gate.passed().await;
-                connection.send(ok("late")).await;
-            }
-        }
-    })
-    .await;
+    let origin = Origin::behind(&gate, "late").await;
     let balancer = balancer_with(&[&origin], |config| {
         config.headers.server_timing = true;
         config.backends[0].max_in_flight = Some(1);

@@ -2,7 +2,7 @@
 
 mod targets;
 
-use crate::balancer::{GET, Nobody, balancer_at, balancer_with, ok};
+use crate::balancer::{GET, Nobody, balancer_at, balancer_with};
 use lemonade_load_balancer::config::{AccessLogFormat, Always, Config, Hedge, Statuses};
 use lemonade_test::{Connection, Gate, Origin, PATIENCE, until};
 use serde_json::{Value, json};
@@ -98,20 +98,6 @@ async fn by_path() -> Origin {
             };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello");
             connection.send(answer).await;
-        }
-    })
-    .await
-}
-
-async fn gated(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |mut connection: Connection| {
-        let gate = gate.clone();
-        async move {
-            while connection.request().await.is_ok() {
-                gate.passed().await;
-                connection.send(ok("late")).await;
-            }
         }
     })
     .await
@@ -267,7 +253,10 @@ async fn each_attempt_of_a_retried_request_is_told() {
 #[tokio::test]
 async fn second_copy_that_won_is_told_beside_the_first() {
     let gate = Gate::shut();
-    let (late, quick) = (gated(&gate).await, Origin::named("quick").await);
+    let (late, quick) = (
+        Origin::behind(&gate, "late").await,
+        Origin::named("quick").await,
+    );
     let log = Log::new();
     let balancer = balancer_with(&[&late, &quick], |config| {
         log.of_all(config);
@@ -295,7 +284,7 @@ async fn second_copy_that_won_is_told_beside_the_first() {
 #[tokio::test]
 async fn time_in_the_queue_is_told_and_is_not_the_backends() {
     let gate = Gate::shut();
-    let origin = gated(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
     let balancer = balancer_with(&[&origin], |config| {
         log.of_all(config);
@@ -321,7 +310,7 @@ async fn time_in_the_queue_is_told_and_is_not_the_backends() {
 #[tokio::test]
 async fn time_that_was_waited_in_vain_is_told() {
     let gate = Gate::shut();
-    let origin = gated(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
     let balancer = balancer_with(&[&origin], |config| {
         log.of_all(config);
@@ -462,7 +451,7 @@ async fn answer_that_was_cut_short_is_told() {
 #[tokio::test]
 async fn client_that_left_is_told_as_499() {
     let gate = Gate::shut();
-    let origin = gated(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
     let balancer = balancer_with(&[&origin], |config| log.of_all(config));
     let mut client = balancer.client().await;
@@ -638,7 +627,7 @@ async fn every_field_is_documented_and_occurs() {
     let gate = Gate::shut();
     let (nobody, late, quick) = (
         Nobody::new(),
-        gated(&gate).await,
+        Origin::behind(&gate, "late").await,
         Origin::named("quick").await,
     );
     let log = Log::new();

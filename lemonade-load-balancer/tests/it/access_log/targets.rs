@@ -1,10 +1,9 @@
 //! Where lines go: files that are renamed, syslogs, disks and pipes that take nothing.
 
-use super::{Log, by_path, gated, read, text_with};
+use super::{Log, by_path, read, text_with};
 use crate::balancer::{Balancer, balancer_with};
 use lemonade_load_balancer::config::{Config, Syslog, SyslogAddress};
-use lemonade_test::Gate;
-use lemonade_test::PATIENCE;
+use lemonade_test::{Gate, Origin, PATIENCE};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -45,7 +44,7 @@ async fn lines_that_wait_are_written_when_the_balancer_goes() {
 #[tokio::test]
 async fn requests_that_the_end_of_a_drain_cuts_off_are_told() {
     let gate = Gate::shut();
-    let origin = gated(&gate).await;
+    let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
     let balancer = balancer_with(&[&origin], |config| log.of_all(config));
     let mut client = balancer.client().await;
