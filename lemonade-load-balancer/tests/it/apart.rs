@@ -61,12 +61,15 @@ impl Apart {
         Client::connect(self.listen).await
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it holds: of its own, not what of the program's file has been read by now.
     pub(crate) fn memory(&self) -> usize {
-        // proc(5): the second is what is resident, in pages.
-        let sizes = fs::read_to_string(self.proc("statm")).unwrap();
-        let pages: usize = sizes.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4096
+        // proc(5): counted page by page, while `statm` may be a hundred pages off on each processor.
+        let sizes = fs::read_to_string(self.proc("smaps_rollup")).unwrap();
+        let own = sizes
+            .lines()
+            .find_map(|line| line.strip_prefix("Anonymous:"));
+        let kibibytes: usize = own.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        kibibytes * 1024
     }
 
     /// Descriptors that it has open.
