@@ -11,9 +11,7 @@ use crate::otlp::Clock;
 use crate::traces::{Receiver, spans};
 use fastrand::Rng;
 use hyper::body::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message;
 use std::time::{Duration, Instant, SystemTime};
@@ -70,38 +68,49 @@ impl Traces {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        let (mut all, mut traces, mut bytes) = (Vec::new(), 0, 0);
+        // Each trace is encoded before the next is looked at: so its spans take the memory that those of the last one gave back.
+        let (mut scope_spans, mut traces) = (self.scope(), 0);
         while traces < MOST
-            && bytes < FULL
+            && scope_spans.len() < FULL
             && let Some(trace) = self.traced.next()
         {
-            let written = spans::write(&trace, &clock, &mut self.rng);
-            bytes += written.iter().map(Message::encoded_len).sum::<usize>();
+            let spans = spans::write(&trace, &clock, &mut self.rng);
+            append(
+                &ScopeSpans {
+                    spans,
+                    ..ScopeSpans::default()
+                },
+                &mut scope_spans,
+            );
             traces += 1;
-            all.extend(written);
         }
         (traces > 0).then(|| Batch {
-            message: self.message(all),
+            message: self.message(&scope_spans),
             traces,
             tried: 0,
         })
     }
 
-    fn message(&self, spans: Vec<opentelemetry_proto::tonic::trace::v1::Span>) -> Bytes {
-        let scope_spans = ScopeSpans {
+    /// The beginning of an encoded [`ScopeSpans`].
+    fn scope(&self) -> Vec<u8> {
+        let empty = ScopeSpans {
             scope: Some(self.identity.scope.clone()),
-            spans,
             ..ScopeSpans::default()
         };
-        let resource_spans = ResourceSpans {
+        empty.encode_to_vec()
+    }
+
+    /// An encoded [`ExportTraceServiceRequest`] of these encoded [`ScopeSpans`].
+    fn message(&self, scope_spans: &[u8]) -> Bytes {
+        let empty = ResourceSpans {
             resource: Some(self.identity.resource.clone()),
-            scope_spans: vec![scope_spans],
             ..ResourceSpans::default()
         };
-        let request = ExportTraceServiceRequest {
-            resource_spans: vec![resource_spans],
-        };
-        request.encode_to_vec().into()
+        let mut resource_spans = empty.encode_to_vec();
+        nest(2, scope_spans, &mut resource_spans);
+        let mut request = Vec::with_capacity(resource_spans.len() + 16);
+        nest(1, &resource_spans, &mut request);
+        request.into()
     }
 
     /// Takes note of what became of the batch. If it was not taken: how long to leave the server alone.
@@ -130,6 +139,20 @@ impl Traces {
             self.signal.dropped(batch.traces);
         }
     }
+}
+
+/// Adds a message's encoding to another of its kind: by protobuf's rules that merges the two, and lists go on.
+fn append(message: &impl Message, encoded: &mut Vec<u8>) {
+    // A vector takes as much as comes.
+    let _ = message.encode(encoded);
+}
+
+/// Adds the field of this number, a message that is encoded already.
+fn nest(field: u8, message: &[u8], encoded: &mut Vec<u8>) {
+    const LENGTH_DELIMITED: u8 = 2;
+    encoded.push(field << 3 | LENGTH_DELIMITED);
+    let _ = prost::encode_length_delimiter(message.len(), encoded);
+    encoded.extend_from_slice(message);
 }
 
 fn answered(answer: Bytes) -> Result<Taken, PushError> {
@@ -196,7 +219,9 @@ mod tests {
     use lemonade_test::{Connection, Message as Received, Origin, until};
     use metrics::LocalRecorderGuard;
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest,
+    };
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use std::net::SocketAddr;
     use std::sync::Arc;

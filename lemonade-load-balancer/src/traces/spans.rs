@@ -21,6 +21,8 @@ use std::time::Duration;
 const METHODS: [&str; 10] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
 ];
+/// What is said of a request at most.
+const MOST_ATTRIBUTES: usize = 16;
 /// Of a span's flags (`SpanFlags` of the protocol): the trace is sampled.
 const SAMPLED: u32 = 0x001;
 /// It is known whether the parent is in another process,
@@ -91,7 +93,7 @@ impl Writer<'_> {
             }
             None => span.parent_span_id.clear(),
         }
-        let mut attributes = self.method();
+        let mut attributes = self.attributes();
         attributes.extend([
             text("url.path", &*trace.path),
             text("url.scheme", trace.scheme),
@@ -130,7 +132,7 @@ impl Writer<'_> {
                 ..Event::default()
             });
         }
-        let mut attributes = self.method();
+        let mut attributes = self.attributes();
         attributes.extend(peer(attempt));
         attributes.push(text(
             "url.full",
@@ -174,15 +176,17 @@ impl Writer<'_> {
         }
     }
 
-    fn method(&self) -> Vec<KeyValue> {
+    /// The method, and room for what else there may be to say.
+    fn attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(MOST_ATTRIBUTES);
         let method = &*self.trace.method;
-        match METHODS.contains(&method) {
-            true => vec![text("http.request.method", method)],
-            false => vec![
-                text("http.request.method", "_OTHER"),
-                text("http.request.method_original", method),
-            ],
+        if METHODS.contains(&method) {
+            attributes.push(text("http.request.method", method));
+        } else {
+            attributes.push(text("http.request.method", "_OTHER"));
+            attributes.push(text("http.request.method_original", method));
         }
+        attributes
     }
 }
 
