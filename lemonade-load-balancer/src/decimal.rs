@@ -24,6 +24,12 @@ fn pair(number: u32) -> [u8; 2] {
 pub(crate) fn whole(number: u64, out: &mut Vec<u8>) {
     match number {
         0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&pair(number as u32)),
+        // As a status has, and most octets of an address.
+        100..1000 => {
+            let [tens, ones] = pair(number as u32);
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+        }
         _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
 }
@@ -34,13 +40,21 @@ pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
         return out.push(b'0');
     }
     whole(time.as_secs(), out);
-    let micros = time.subsec_micros();
-    let [[a, b], [c, d], [e, f]] = [pair(micros / 10_000), pair(micros / 100), pair(micros)];
+    let [a, b, c, d, e, f] = six(time.subsec_micros());
     out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+}
+
+/// The last six digits of a number.
+pub(crate) fn six(number: u32) -> [u8; 6] {
+    let [[a, b], [c, d], [e, f]] = [pair(number / 10_000), pair(number / 100), pair(number)];
+    [a, b, c, d, e, f]
 }
 
 /// Writes a time in milliseconds, to the microsecond.
 pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
+    if time.is_zero() {
+        return out.extend_from_slice(b"0.000");
+    }
     let micros = time.subsec_micros();
     whole(time.as_secs() * 1000 + u64::from(micros / 1000), out);
     let [b, c] = pair(micros % 1000);
@@ -61,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_written_as_everywhere(number in any::<u64>(), small in 0u64..200) {
+        fn numbers_are_written_as_everywhere(number in any::<u64>(), small in 0u64..1200) {
             prop_assert_eq!(written(|out| whole(number, out)), number.to_string());
             prop_assert_eq!(written(|out| whole(small, out)), small.to_string());
         }

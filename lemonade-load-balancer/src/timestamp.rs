@@ -1,5 +1,6 @@
 //! Times as people and programs both read them.
 
+use crate::decimal::six;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `2026-11-21T06:44:12.123456Z`.
@@ -33,7 +34,7 @@ impl Stamp {
             self.second = since.as_secs();
             self.write_second();
         }
-        decimals(&mut self.text[20..26], u64::from(since.subsec_micros()));
+        self.text[20..26].copy_from_slice(&six(since.subsec_micros()));
         &self.text
     }
 

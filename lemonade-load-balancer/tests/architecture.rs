@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["app"],
     &[
         "admin",
@@ -27,16 +27,9 @@ const LAYERS: [&[&str]; 13] = [
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
     &["backend", "traces"],
-    &[
-        "decimal",
-        "descriptors",
-        "drain",
-        "http1",
-        "log_file",
-        "otlp",
-        "stats",
-    ],
+    &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
     &["timestamp"],
+    &["decimal"],
 ];
 
 /// Names that say nothing about what is in them.

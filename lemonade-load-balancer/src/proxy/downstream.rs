@@ -267,7 +267,7 @@ fn read_request(
     } else {
         None
     };
-    let journal = shard.journal(&head, &id, client.peer, started, part, &outbound);
+    let journal = shard.journal(&head, &id, client.peer, started, part.as_ref(), &outbound);
     let request = Request {
         outbound,
         framing: head.framing,

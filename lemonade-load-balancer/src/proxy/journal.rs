@@ -75,10 +75,19 @@ impl Asked {
         }
     }
 
-    fn read(&mut self, head: &RequestHead<'_>, id: &RequestId, client: SocketAddr) {
+    fn read(
+        &mut self,
+        head: &RequestHead<'_>,
+        id: &RequestId,
+        client: SocketAddr,
+        part: Option<&Part>,
+    ) {
         self.client = client;
         self.version = Some(head.version);
-        self.trace_id = head.only(Known::Traceparent).and_then(trace_id);
+        self.trace_id = match part {
+            Some(part) => Some(part.trace_id()),
+            None => head.only(Known::Traceparent).and_then(trace_id),
+        };
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
         let path = path(head.target);
@@ -122,6 +131,11 @@ impl Asked {
             self.text.extend_from_slice(&text[..length]);
             self.ends[place] = self.text.len();
         }
+    }
+
+    /// All of them, one behind the other.
+    pub(super) fn texts(&self) -> &[u8] {
+        &self.text
     }
 
     pub(super) fn method(&self) -> &[u8] {
@@ -175,13 +189,10 @@ impl Journals {
         id: &RequestId,
         client: SocketAddr,
         started: Instant,
-        part: Option<Part>,
+        part: Option<&Part>,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.asked.read(head, id, client);
-        if let Some(part) = part {
-            journal.asked.trace_id = Some(part.trace_id());
-        }
+        journal.asked.read(head, id, client, part);
         journal
     }
 

@@ -658,12 +658,12 @@ impl Shard {
         id: &RequestId,
         client: SocketAddr,
         started: Instant,
-        part: Option<Part>,
+        part: Option<&Part>,
         outbound: &[u8],
     ) -> Option<Box<Journal>> {
         let view = self.view.borrow();
         let log = &view.snapshot.config.access_log;
-        let traced = part.filter(Part::is_sampled);
+        let traced = part.filter(|part| part.is_sampled());
         if log.is_off() && traced.is_none() {
             return None;
         }
@@ -673,7 +673,7 @@ impl Shard {
         }
         let mut journal = self.journals.begin(head, id, client, started, part);
         journal.sampled = sampled;
-        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
+        journal.traced = traced.map(|part| Traced::new(*part, head, outbound));
         Some(journal)
     }
 }

@@ -1,13 +1,12 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
-use super::text::{escaped, quoted};
+use super::text::{escaped, is_plain, quoted};
 use crate::decimal::{seconds, whole};
 use crate::http1::Version;
 use crate::proxy::journal::{Asked, Attempt};
 use crate::proxy::upstream::Upstream;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
 use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
@@ -35,82 +34,58 @@ impl Line<'_> {
         out.extend_from_slice(ended);
         out.push(b'"');
         let asked = self.asked;
-        text(b",\"request_id\":", asked.request_id(), out);
+        // Looked at once: they are remembered side by side.
+        let is_plain = is_plain(asked.texts());
+        let said = |name: &[u8], value, out: &mut Vec<u8>| match is_plain {
+            true => plain(name, value, out),
+            false => text(name, value, out),
+        };
+        said(b",\"request_id\":\"", asked.request_id(), out);
         let trace_id = asked.trace_id.as_ref();
-        plain(b",\"trace_id\":", trace_id.map_or(&[], |id| id), out);
+        plain(b",\"trace_id\":\"", trace_id.map_or(&[], |id| id), out);
         out.extend_from_slice(b",\"client\":\"");
         self.client(out);
         out.push(b'"');
-        plain(b",\"method\":", asked.method(), out);
-        text(b",\"host\":", asked.host(), out);
-        text(b",\"path\":", asked.path(), out);
-        plain(b",\"protocol\":", self.protocol(), out);
+        plain(b",\"method\":\"", asked.method(), out);
+        said(b",\"host\":\"", asked.host(), out);
+        said(b",\"path\":\"", asked.path(), out);
+        plain(b",\"protocol\":\"", self.protocol(), out);
         number(b",\"status\":", u64::from(self.status), out);
-        word(b",\"flag\":", self.flag, out);
-        word(b",\"strategy\":", self.strategy, out);
-        let begin = out.len();
+        word(b",\"flag\":\"", self.flag, out);
+        word(b",\"strategy\":\"", self.strategy, out);
         if let Some(backend) = self.backend {
-            out.extend_from_slice(b",\"backend\":");
-            quoted(backend.name().as_bytes(), out);
+            text(b",\"backend\":\"", backend.name().as_bytes(), out);
         }
-        let named = begin..out.len();
-        out.extend_from_slice(b",\"attempts\":[");
-        for (place, attempt) in self.attempts.iter().enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            self.attempt(attempt, named.clone(), out);
+        if !self.tells_its_attempts() {
+            self.attempts(out);
         }
-        out.push(b']');
         time(b",\"queue_seconds\":", self.queue, out);
         time(b",\"connect_seconds\":", self.connect, out);
         time(b",\"first_byte_seconds\":", self.first_byte, out);
-        time(b",\"total_seconds\":", self.total, out);
+        out.extend_from_slice(b",\"total_seconds\":");
+        seconds(self.total, out);
         number(b",\"bytes_in\":", self.bytes_in, out);
         number(b",\"bytes_out\":", self.bytes_out, out);
-        text(b",\"user_agent\":", asked.user_agent(), out);
+        said(b",\"user_agent\":\"", asked.user_agent(), out);
         out.extend_from_slice(b"}\n");
     }
 
-    /// `named`: where the name of the line's own backend is written, which most attempts are at.
-    fn attempt(&self, attempt: &Attempt, named: Range<usize>, out: &mut Vec<u8>) {
-        let upstream = &*attempt.upstream;
-        match self.backend {
-            Some(own) if std::ptr::eq(own, upstream) => {
-                out.push(b'{');
-                out.extend_from_within(named.start + 1..named.end);
-            }
-            _ => {
-                out.extend_from_slice(b"{\"backend\":");
-                quoted(upstream.name().as_bytes(), out);
-            }
+    /// Whether what became of every attempt is in the line already: there was none, or one, which went well.
+    fn tells_its_attempts(&self) -> bool {
+        match self.attempts {
+            [] => true,
+            [only] => only.error.is_none() && only.status == Some(self.status),
+            [..] => false,
         }
-        if let Some(status) = attempt.status {
-            number(b",\"status\":", u64::from(status), out);
+    }
+
+    fn attempts(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"attempts\":");
+        for (place, attempt) in self.attempts.iter().enumerate() {
+            out.push(if place == 0 { b'[' } else { b',' });
+            attempt.json(out);
         }
-        word(b",\"error\":", attempt.error, out);
-        if !attempt.began.is_zero() {
-            time(b",\"began_seconds\":", attempt.began, out);
-        }
-        let sent = attempt.connected.unwrap_or(attempt.began);
-        if attempt.connected.is_some() {
-            let took = sent.saturating_sub(attempt.began);
-            time(b",\"connect_seconds\":", took, out);
-        }
-        if let Some(came) = attempt.first_byte {
-            time(b",\"first_byte_seconds\":", came.saturating_sub(sent), out);
-        }
-        if let Some(ended) = attempt.ended {
-            let took = ended.saturating_sub(attempt.began);
-            time(b",\"total_seconds\":", took, out);
-        }
-        if attempt.reused {
-            out.extend_from_slice(b",\"reused\":true");
-        }
-        if attempt.hedge {
-            out.extend_from_slice(b",\"hedge\":true");
-        }
-        out.push(b'}');
+        out.push(b']');
     }
 
     fn protocol(&self) -> &'static [u8] {
@@ -183,27 +158,58 @@ impl Line<'_> {
         if self.bytes_in > 0 {
             number(b" bytes_in=", self.bytes_in, out);
         }
-        word(b" strategy=", self.strategy, out);
+        word(b" strategy=\"", self.strategy, out);
         if let Some(id) = &self.asked.trace_id {
             out.extend_from_slice(b" trace_id=");
             out.extend_from_slice(id);
         }
-        text(b" user_agent=", self.asked.user_agent(), out);
+        text(b" user_agent=\"", self.asked.user_agent(), out);
     }
 }
 
+impl Attempt {
+    fn json(&self, out: &mut Vec<u8>) {
+        text(b"{\"backend\":\"", self.upstream.name().as_bytes(), out);
+        if let Some(status) = self.status {
+            number(b",\"status\":", u64::from(status), out);
+        }
+        word(b",\"error\":\"", self.error, out);
+        time(b",\"began_seconds\":", self.began, out);
+        let sent = self.connected.unwrap_or(self.began);
+        if self.connected.is_some() {
+            let took = sent.saturating_sub(self.began);
+            time(b",\"connect_seconds\":", took, out);
+        }
+        if let Some(came) = self.first_byte {
+            time(b",\"first_byte_seconds\":", came.saturating_sub(sent), out);
+        }
+        if let Some(ended) = self.ended {
+            let took = ended.saturating_sub(self.began);
+            time(b",\"total_seconds\":", took, out);
+        }
+        if self.reused {
+            out.extend_from_slice(b",\"reused\":true");
+        }
+        if self.hedge {
+            out.extend_from_slice(b",\"hedge\":true");
+        }
+        out.push(b'}');
+    }
+}
+
+/// `name`: with the quote that begins the text.
 fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(name);
-        quoted(value, out);
+        escaped(value, out);
+        out.push(b'"');
     }
 }
 
-/// Of what cannot hold anything that needs escaping: hex digits, a method (a token, RFC 9110 5.6.2), a word of ours.
+/// Of what holds nothing that needs escaping, as hex digits, a method (a token, RFC 9110 5.6.2), a word of ours.
 fn plain(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(name);
-        out.push(b'"');
         out.extend_from_slice(value);
         out.push(b'"');
     }
@@ -218,9 +224,12 @@ fn number(name: &[u8], value: u64, out: &mut Vec<u8>) {
     whole(value, out);
 }
 
+/// None where it took no time: nothing was waited for, or it did not come to that.
 fn time(name: &[u8], value: Duration, out: &mut Vec<u8>) {
-    out.extend_from_slice(name);
-    seconds(value, out);
+    if !value.is_zero() {
+        out.extend_from_slice(name);
+        seconds(value, out);
+    }
 }
 
 /// An address with its port. The standard library's way is slow: padding is thought of.

@@ -10,8 +10,7 @@ pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
 
 /// The same without the quotes around it.
 pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    // Nearly every text; looked at as a whole, which the compiler turns into vector instructions.
-    if text.iter().fold(true, |all, byte| all & is_plain(*byte)) {
+    if is_plain(text) {
         return out.extend_from_slice(text);
     }
     for chunk in text.utf8_chunks() {
@@ -24,8 +23,11 @@ pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
+/// Whether nothing in it has to be escaped, as in nearly every text. Looked at as a whole, which the compiler turns into vector
+/// instructions.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    text.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
 
 fn character_escaped(character: char, out: &mut Vec<u8>) {

@@ -66,23 +66,32 @@ fn seconds(line: &Value, key: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {key} in {line}"))
 }
 
+/// None is as long as nothing.
+fn seconds_if_any(line: &Value, key: &str) -> f64 {
+    line[key].as_f64().unwrap_or(0.0)
+}
+
+/// Of each attempt what is told, if it is.
+fn attempts(line: &Value) -> &[Value] {
+    line["attempts"].as_array().map_or(&[], Vec::as_slice)
+}
+
 /// The times of a line and of its attempts fit into each other.
 fn assert_times_fit(line: &Value) {
     let total = seconds(line, "total_seconds");
     let parts: f64 = ["queue_seconds", "connect_seconds", "first_byte_seconds"]
-        .map(|part| seconds(line, part))
+        .map(|part| seconds_if_any(line, part))
         .iter()
         .sum();
     // Each of the three is rounded down, and so is the whole.
     assert!(parts <= total + 3e-6, "{line}");
-    for attempt in line["attempts"].as_array().unwrap() {
+    for attempt in attempts(line) {
         let took = seconds(attempt, "total_seconds");
         // The first one began with its request.
-        let began = attempt["began_seconds"].as_f64().unwrap_or(0.0);
-        let ended = began + took;
+        let ended = seconds_if_any(attempt, "began_seconds") + took;
         assert!(ended <= total + 3e-6, "{line}");
-        let parts = ["connect_seconds", "first_byte_seconds"]
-            .map(|part| attempt[part].as_f64().unwrap_or(0.0));
+        let parts =
+            ["connect_seconds", "first_byte_seconds"].map(|part| seconds_if_any(attempt, part));
         assert!(parts.iter().sum::<f64>() <= took + 3e-6, "{line}");
     }
 }
@@ -133,7 +142,8 @@ async fn line_tells_everything_of_a_request_but_its_secrets() {
         ("flag", Value::Null),
         ("strategy", json!("round_robin")),
         ("backend", json!("w\"1")),
-        ("queue_seconds", json!(0)),
+        ("attempts", Value::Null),
+        ("queue_seconds", Value::Null),
         ("bytes_in", json!(4)),
         ("bytes_out", json!(5)),
         ("user_agent", json!("it \"quoted\"")),
@@ -141,17 +151,8 @@ async fn line_tells_everything_of_a_request_but_its_secrets() {
         assert_eq!(first[key], value, "{key}");
     }
     assert!(first["time"].as_str().unwrap().ends_with('Z'), "{first}");
-    let attempt = &first["attempts"][0];
-    assert_eq!(
-        (&attempt["backend"], &attempt["status"]),
-        (&json!("w\"1"), &json!(200))
-    );
-    assert_eq!(attempt["connect_seconds"], first["connect_seconds"]);
-    assert_eq!(attempt["first_byte_seconds"], first["first_byte_seconds"]);
-    assert_eq!(
-        (&attempt["reused"], &attempt["error"]),
-        (&Value::Null, &Value::Null)
-    );
+    assert!(seconds(first, "connect_seconds") > 0.0, "{first}");
+    assert!(seconds(first, "first_byte_seconds") > 0.0, "{first}");
 
     let second = &lines[1];
     assert_eq!(
@@ -163,8 +164,7 @@ async fn line_tells_everything_of_a_request_but_its_secrets() {
         (&Value::Null, &Value::Null)
     );
     assert_eq!(second["request_id"].as_str().unwrap().len(), 20);
-    assert_eq!(second["attempts"][0]["reused"], true);
-    assert_eq!(second["attempts"][0]["connect_seconds"], Value::Null);
+    assert_eq!(second["connect_seconds"], Value::Null, "it was kept");
     lines.iter().for_each(assert_times_fit);
 }
 
@@ -230,8 +230,8 @@ async fn each_attempt_of_a_retried_request_is_told() {
         (&json!(200), &json!("good"))
     );
     let told = |key: &str| -> Vec<Value> {
-        let attempts = line["attempts"].as_array().unwrap().iter();
-        attempts.map(|attempt| attempt[key].clone()).collect()
+        let told = attempts(&line).iter();
+        told.map(|attempt| attempt[key].clone()).collect()
     };
     assert_eq!(told("backend"), ["busy", "mute", "nobody", "good"]);
     assert_eq!(
@@ -302,7 +302,7 @@ async fn time_in_the_queue_is_told_and_is_not_the_backends() {
     let lines = log.lines(2).await;
     let queued = lines
         .iter()
-        .filter(|line| seconds(line, "queue_seconds") > 0.0);
+        .filter(|line| line["queue_seconds"] != Value::Null);
     assert_eq!(queued.count(), 1);
     lines.iter().for_each(assert_times_fit);
 }
@@ -416,7 +416,7 @@ async fn connection_that_is_turned_away_is_told() {
     let refused = lines.iter().find(|line| line["status"] == 503).unwrap();
     assert_eq!(
         (&refused["flag"], &refused["attempts"]),
-        (&json!("overflow"), &json!([]))
+        (&json!("overflow"), &Value::Null)
     );
     assert_eq!(refused["protocol"], Value::Null);
 }
@@ -505,8 +505,8 @@ async fn tunnel_is_told_when_it_ends() {
     client.closed().await;
     let line = log.line().await;
     assert_eq!(
-        (&line["status"], &line["attempts"][0]["status"]),
-        (&json!(101), &json!(101))
+        (&line["status"], &line["attempts"]),
+        (&json!(101), &Value::Null)
     );
     assert_eq!(
         (&line["bytes_in"], &line["bytes_out"]),
@@ -585,7 +585,7 @@ async fn retried_requests_are_logged_whatever_came_of_them() {
         .await;
     assert!(failures >= 1.0);
     for line in log.lines(failures as usize).await {
-        assert_eq!(line["attempts"].as_array().unwrap().len(), 2);
+        assert_eq!(attempts(&line).len(), 2);
     }
 }
 
@@ -621,7 +621,7 @@ fn keys(value: &Value) -> impl Iterator<Item = String> {
     value.as_object().unwrap().keys().cloned()
 }
 
-/// One line that has every field there is, from two requests.
+/// Lines that have every field there is between them.
 #[tokio::test]
 async fn every_field_is_documented_and_occurs() {
     let gate = Gate::shut();
@@ -654,12 +654,19 @@ async fn every_field_is_documented_and_occurs() {
     })
     .await;
     drop(gone);
-    let lines = log.lines(4).await;
+    let busy = balancer_with(&[&late], |config| {
+        log.of_all(config);
+        config.backends[0].max_in_flight = Some(1);
+        config.timeouts.queue = Duration::from_millis(20);
+    });
+    let mut first = busy.client().await;
+    first.send(GET).await;
+    until("its place is taken", || busy.in_flight(0) == 1).await;
+    assert_eq!(busy.get("/").await.status(), 503, "after a while");
+    let lines = log.lines(5).await;
     let fields: BTreeSet<String> = lines.iter().flat_map(keys).collect();
     assert_eq!(fields, documented("Fields"));
-    let attempts = lines
-        .iter()
-        .flat_map(|line| line["attempts"].as_array().unwrap());
+    let attempts = lines.iter().flat_map(attempts);
     let fields: BTreeSet<String> = attempts.flat_map(keys).collect();
     assert_eq!(fields, documented("Attempts"));
     gate.open();
