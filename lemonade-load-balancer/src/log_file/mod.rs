@@ -16,8 +16,9 @@ pub(crate) use target::{Destination, Target};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a line may wait for others in its shard.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
@@ -116,7 +117,8 @@ impl Backlog {
 /// Where lines are handed over. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct LogWriter {
-    orders: Sender<Order>,
+    /// Wakes the writer without holding a lock that it wants first, as the standard library's does.
+    orders: UnboundedSender<Order>,
     backlog: Arc<Backlog>,
 }
 
@@ -249,14 +251,14 @@ impl LogFile {
     /// Opens the destination and starts the writer, which ends when the last [`LogWriter`] is gone.
     pub(crate) fn open(destination: Destination) -> io::Result<(Self, Written)> {
         let target = Target::open(&destination)?;
-        let (orders, queue) = channel();
+        let (orders, mut queue) = unbounded_channel();
         let (ending, ended) = sync_channel(0);
         let backlog = Arc::<Backlog>::default();
         let seen = backlog.clone();
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
-                writer::run(&queue, target, &seen);
+                writer::run(&mut queue, target, &seen);
                 drop(ending);
             })?;
         let log = LogFile {
@@ -377,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_a_stuck_writer_leaves_is_bounded_and_counted() {
-        let (orders, queue) = channel();
+        let (orders, mut queue) = unbounded_channel();
         let backlog = Arc::<Backlog>::default();
         let writer = LogWriter {
             orders,
@@ -393,7 +395,7 @@ mod tests {
         }
         drop(lines);
         assert!(backlog.waiting.load(Relaxed) <= MOST_WAITING);
-        let queued = queue.try_iter().map(|order| match order {
+        let queued = std::iter::from_fn(|| queue.try_recv().ok()).map(|order| match order {
             Order::Write { batch, .. } => batch.marks.len() as u64,
             Order::Turn(_) => 0,
         });

@@ -4,16 +4,17 @@ use super::target::{Lost, Target};
 use super::{Backlog, Batch, MOST_WAITING, Order};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Writes what is queued until nobody can queue anything more.
-pub(super) fn run(queue: &Receiver<Order>, target: Target, backlog: &Backlog) {
+pub(super) fn run(queue: &mut UnboundedReceiver<Order>, target: Target, backlog: &Backlog) {
     let mut writer = Writer {
         target,
         backlog,
         failing: false,
     };
-    while let Ok(order) = queue.recv() {
+    while let Some(order) = queue.blocking_recv() {
         match order {
             Order::Write { batch, back } => writer.write(batch, &back),
             Order::Turn(target) => writer.target = target,
