@@ -52,9 +52,6 @@ pub(crate) fn six(number: u32) -> [u8; 6] {
 
 /// Writes a time in milliseconds, to the microsecond.
 pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
-    if time.is_zero() {
-        return out.extend_from_slice(b"0.000");
-    }
     let micros = time.subsec_micros();
     whole(time.as_secs() * 1000 + u64::from(micros / 1000), out);
     let [b, c] = pair(micros % 1000);

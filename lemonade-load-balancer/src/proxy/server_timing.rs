@@ -54,22 +54,25 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-    /// Writes the field. A backend's own stays beside it: the field is a list.
+    /// Writes the field; of what most answers need none of, only what took time. A backend's own field stays beside it: it is a
+    /// list.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Server-Timing: queue;dur=");
-        milliseconds(self.queue, out);
-        if !self.retry.is_zero() {
-            out.extend_from_slice(b", retry;dur=");
-            milliseconds(self.retry, out);
-        }
+        out.extend_from_slice(b"Server-Timing: ");
         for (name, spent) in [
-            (b", connect;dur=".as_slice(), self.connect),
-            (b", backend;dur=", self.backend),
-            (b", lemonade;dur=", self.own),
+            (b"queue;dur=".as_slice(), self.queue),
+            (b"retry;dur=", self.retry),
+            (b"connect;dur=", self.connect),
         ] {
-            out.extend_from_slice(name);
-            milliseconds(spent, out);
+            if !spent.is_zero() {
+                out.extend_from_slice(name);
+                milliseconds(spent, out);
+                out.extend_from_slice(b", ");
+            }
         }
+        out.extend_from_slice(b"backend;dur=");
+        milliseconds(self.backend, out);
+        out.extend_from_slice(b", lemonade;dur=");
+        milliseconds(self.own, out);
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -104,5 +107,14 @@ mod tests {
         };
         assert!(written(&retried).contains(", retry;dur=1.001, connect"));
         assert!(written(&retried).contains("lemonade;dur=0.000"));
+        let at_once = Timing {
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            ..timing
+        };
+        assert_eq!(
+            written(&at_once),
+            "Server-Timing: backend;dur=12.000, lemonade;dur=8.000\r\n"
+        );
     }
 }
