@@ -15,7 +15,7 @@ use super::sticky::Shown;
 use super::tracing::Part;
 use crate::affinity::Recognised;
 use crate::config::Config;
-use crate::http1::fields::{self, Known};
+use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
 use crate::http1::{HeadError, HeadLimits, HeadScan};
 use std::future::poll_fn;
@@ -289,11 +289,18 @@ fn read_request(
 
 /// The client would rather read JSON.
 pub(super) fn wants_json(head: &RequestHead<'_>) -> bool {
-    let is_json = |range: &[u8]| {
-        range.starts_with(b"application/json") || range.starts_with(b"application/*")
-    };
-    head.field(Known::Accept)
-        .is_some_and(|accept| fields::list(accept).any(is_json))
+    head.field(Known::Accept).is_some_and(names_json)
+}
+
+/// Whether a range of an `Accept` begins with `application/json` or `application/*`. Every request is asked, and few answers
+/// are our own: so the list is not taken apart, only what is around its slashes is looked at.
+fn names_json(accept: &[u8]) -> bool {
+    memchr::memchr_iter(b'/', accept).any(|slash| {
+        let (kind, rest) = accept.split_at(slash);
+        let is_json = rest.starts_with(b"/json") || rest.starts_with(b"/*");
+        let before = kind.strip_suffix(b"application").filter(|_| is_json);
+        before.is_some_and(|before| matches!(before.trim_ascii_end().last(), None | Some(b',')))
+    })
 }
 
 async fn refuse(client: &mut Client, reason: Reason, shard: &Shard) -> Next {
@@ -330,4 +337,28 @@ async fn linger(client: &mut Client, wait: Duration) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_found_among_what_a_client_accepts() {
+        for (accept, wanted) in [
+            ("application/json", true),
+            ("text/html, application/json;q=0.9", true),
+            ("text/html,application/*", true),
+            ("text/html ,\tapplication/json", true),
+            ("application/xml, application/json", true),
+            ("", false),
+            ("*/*", false),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", false),
+            ("x-application/json", false),
+            ("text/html;x=application/json", false),
+            ("application/", false),
+        ] {
+            assert_eq!(names_json(accept.as_bytes()), wanted, "{accept}");
+        }
+    }
 }
