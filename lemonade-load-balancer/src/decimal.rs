@@ -21,17 +21,21 @@ fn pair(number: u32) -> [u8; 2] {
 }
 
 /// Writes a number.
+#[inline]
 pub(crate) fn whole(number: u64, out: &mut Vec<u8>) {
     match number {
         0..10 => out.push(b'0' + number as u8),
-        10..100 => out.extend_from_slice(&pair(number as u32)),
-        // As a status has, and most octets of an address.
+        // As a status, and most octets of an address.
         100..1000 => {
             let [tens, ones] = pair(number as u32);
             out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
         }
-        _ => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        _ => long(number, out),
     }
+}
+
+fn long(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a time in seconds, to the microsecond; `0` if it is none, as many are.

@@ -296,6 +296,10 @@ impl Journal {
     }
 
     pub(super) fn since(&self, at: Instant) -> Duration {
+        // As most attempts begin. Subtracting costs more than the rest of a note.
+        if at == self.started {
+            return Duration::ZERO;
+        }
         at.saturating_duration_since(self.started)
     }
 

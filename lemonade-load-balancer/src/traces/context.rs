@@ -60,9 +60,9 @@ impl TraceParent {
     pub(crate) fn write(&self) -> [u8; LENGTH] {
         let flags = u8::from(self.sampled) * SAMPLED + u8::from(self.random) * RANDOM;
         let mut value = *b"00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-0f";
-        value[3..19].copy_from_slice(&digits((self.trace_id >> 64) as u64));
-        value[19..35].copy_from_slice(&digits(self.trace_id as u64));
-        value[36..52].copy_from_slice(&digits(self.span));
+        put(&mut value[3..19], (self.trace_id >> 64) as u64);
+        put(&mut value[19..35], self.trace_id as u64);
+        put(&mut value[36..52], self.span);
         value[54] = b'0' + flags;
         value
     }
@@ -101,19 +101,25 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// A number's digits, leading zeros too; all at once, since every request that is forwarded while tracing is on has 48 of them.
-fn digits(number: u64) -> [u8; 16] {
-    const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
+/// Writes a number's digits, leading zeros too.
+fn put(digits: &mut [u8], number: u64) {
+    let (high, low) = digits.split_at_mut(8);
+    high.copy_from_slice(&eight((number >> 32) as u32));
+    low.copy_from_slice(&eight(number as u32));
+}
+
+/// Eight digits at once: every request that is forwarded while tracing is on has six times as many.
+fn eight(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
     // Halves move apart, and halves of those, until each digit has a byte to itself.
-    let number = u128::from(number);
-    let number = (number | number << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
-    let number = (number | number << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
-    let number = (number | number << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    let number = u64::from(number);
+    let number = (number | number << 16) & 0x0000_ffff_0000_ffff;
+    let number = (number | number << 8) & 0x00ff_00ff_00ff_00ff;
     let number = (number | number << 4) & (EACH * 0x0f);
     // Those from 10 on carry into the bit of 16 when 6 is added.
     let is_letter = ((number + EACH * 6) >> 4) & EACH;
-    let beyond_nine = u128::from(b'a' - b'0' - 10);
-    (number + EACH * u128::from(b'0') + is_letter * beyond_nine).to_be_bytes()
+    let beyond_nine = u64::from(b'a' - b'0' - 10);
+    (number + EACH * u64::from(b'0') + is_letter * beyond_nine).to_be_bytes()
 }
 
 #[cfg(test)]

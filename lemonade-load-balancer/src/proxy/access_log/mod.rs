@@ -74,11 +74,13 @@ impl Wall {
     }
 
     fn at(&mut self, at: Instant) -> SystemTime {
-        if at.saturating_duration_since(self.read) > SAME_PACE {
-            *self = Wall::read();
-        }
         // What ended before it was read last ended just before.
-        self.time + at.saturating_duration_since(self.read)
+        let since = at.saturating_duration_since(self.read);
+        if since > SAME_PACE {
+            *self = Wall::read();
+            return self.time;
+        }
+        self.time + since
     }
 }
 
