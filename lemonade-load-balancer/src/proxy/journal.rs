@@ -56,7 +56,7 @@ pub(super) struct Asked {
     pub(super) client: SocketAddr,
     /// `None` where it could not be read.
     pub(super) version: Option<Version>,
-    /// Of a well-formed `traceparent`.
+    /// Of a well-formed `traceparent`, or of a trace that is told of.
     pub(super) trace_id: Option<[u8; 32]>,
     /// Method, host, path, user agent and request id, one behind the other.
     text: Vec<u8>,
@@ -85,7 +85,7 @@ impl Asked {
         self.client = client;
         self.version = Some(head.version);
         self.trace_id = match part {
-            Some(part) => Some(part.trace_id()),
+            Some(part) => part.logged_id(),
             None => head.only(Known::Traceparent).and_then(trace_id),
         };
         let host = head.authority.unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::config::TracingConfig;
 use crate::http1::Version;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
-use crate::traces::context::{TraceParent, is_tracestate, span_id, trace_id};
+use crate::traces::context::{self, TraceParent, is_tracestate, span_id, trace_id};
 use crate::traces::{Trace, TracedAttempt};
 use std::time::Duration;
 
@@ -29,8 +29,6 @@ pub(super) struct Part {
     caller: Option<TraceParent>,
     /// Ours.
     own: TraceParent,
-    /// The same as backends are told.
-    told: [u8; 55],
 }
 
 impl Part {
@@ -39,17 +37,16 @@ impl Part {
         self.own.sampled
     }
 
-    /// As the log has it.
-    pub(super) fn trace_id(&self) -> [u8; 32] {
-        let mut digits = [0; 32];
-        digits.copy_from_slice(&self.told[3..35]);
-        digits
+    /// As the log has it: an id that somebody can look up, here or at the caller's. None of a trace that was not wanted here.
+    pub(super) fn logged_id(&self) -> Option<[u8; 32]> {
+        let is_known = self.own.sampled || self.caller.is_some();
+        is_known.then(|| context::digits(self.own.trace_id))
     }
 
     /// What backends are told. A caller that cannot be understood has no say, and its `tracestate` no meaning.
     pub(super) fn told(&self) -> headers::Trace {
         headers::Trace {
-            parent: self.told,
+            parent: self.own.write(),
             keeps_state: self.caller.is_some(),
         }
     }
@@ -69,8 +66,7 @@ impl Part {
                 random: true,
             },
         };
-        let told = own.write();
-        Part { caller, own, told }
+        Part { caller, own }
     }
 }
 

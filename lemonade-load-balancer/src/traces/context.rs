@@ -60,8 +60,7 @@ impl TraceParent {
     pub(crate) fn write(&self) -> [u8; LENGTH] {
         let flags = u8::from(self.sampled) * SAMPLED + u8::from(self.random) * RANDOM;
         let mut value = *b"00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-0f";
-        put(&mut value[3..19], (self.trace_id >> 64) as u64);
-        put(&mut value[19..35], self.trace_id as u64);
+        value[3..35].copy_from_slice(&digits(self.trace_id));
         put(&mut value[36..52], self.span);
         value[54] = b'0' + flags;
         value
@@ -99,6 +98,14 @@ fn hex(digits: &[u8]) -> Option<u128> {
         };
         Some(value << 4 | u128::from(digit))
     })
+}
+
+/// A trace id's digits.
+pub(crate) fn digits(trace_id: u128) -> [u8; 32] {
+    let mut digits = [0; 32];
+    put(&mut digits[..16], (trace_id >> 64) as u64);
+    put(&mut digits[16..], trace_id as u64);
+    digits
 }
 
 /// Writes a number's digits, leading zeros too.

@@ -167,15 +167,33 @@ async fn logged_trace_is_the_one_that_backends_see() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let origin = Origin::named("a").await;
-    let balancer = balancer_with(&[&origin], |config| {
-        config.tracing = tracing(0.0);
-        config.access_log.sample = 1.0;
-        config.access_log.file = Some(path.clone());
-    });
-    balancer.client().await.get("/").await;
-    let (trace, _, _) = told(&origin.request(1).await);
-    let read = || std::fs::read_to_string(&path).unwrap_or_default();
-    until("a line is written", || read().ends_with('\n')).await;
-    let line: Value = serde_json::from_str(read().trim_end()).unwrap();
-    assert_eq!(line["trace_id"], trace);
+    let logging = |sample| {
+        balancer_with(&[&origin], |config| {
+            config.tracing = tracing(sample);
+            config.access_log.sample = 1.0;
+            config.access_log.file = Some(path.clone());
+        })
+    };
+    // One that is not recorded, one that its caller has an id for, and one that is recorded.
+    let silent = logging(0.0);
+    silent.get("/unrecorded").await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let traced = format!("GET /called HTTP/1.1\r\nHost: t\r\ntraceparent: {parent}\r\n\r\n");
+    silent.ask(&traced).await;
+    drop(silent);
+    let recording = logging(1.0);
+    recording.get("/recorded").await;
+    let (trace, _, _) = told(&origin.request(3).await);
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    until("the lines are written", || lines().lines().count() == 3).await;
+    let lines = lines();
+    let logged = |path: &str| -> Value {
+        let lines = lines.lines().map(serde_json::from_str::<Value>);
+        let mut lines = lines.map(Result::unwrap);
+        let line = lines.find(|line| line["path"] == path).unwrap();
+        line["trace_id"].clone()
+    };
+    assert_eq!(logged("/unrecorded"), Value::Null);
+    assert_eq!(logged("/called"), parent[3..35]);
+    assert_eq!(logged("/recorded"), trace.as_str());
 }

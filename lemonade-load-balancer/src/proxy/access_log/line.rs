@@ -64,7 +64,9 @@ impl Line<'_> {
         time(b",\"first_byte_seconds\":", self.first_byte, out);
         out.extend_from_slice(b",\"total_seconds\":");
         seconds(self.total, out);
-        number(b",\"bytes_in\":", self.bytes_in, out);
+        if self.bytes_in > 0 {
+            number(b",\"bytes_in\":", self.bytes_in, out);
+        }
         number(b",\"bytes_out\":", self.bytes_out, out);
         said(b",\"user_agent\":\"", asked.user_agent(), out);
         out.extend_from_slice(b"}\n");

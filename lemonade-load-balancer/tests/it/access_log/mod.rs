@@ -647,7 +647,7 @@ async fn every_field_is_documented_and_occurs() {
     }
     // Nobody answers this one in time.
     let mut gone = balancer.client().await;
-    gone.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n")
+    gone.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na")
         .await;
     until("it is somewhere", || {
         (0..3).map(|place| balancer.in_flight(place)).sum::<u32>() > 0
