@@ -28,6 +28,10 @@ bench:
 bench-peers *arguments:
     scripts/bench-peers {{arguments}}
 
+# What the access log, traces, metrics and the page cost a request
+bench-observed *arguments:
+    scripts/bench-observed {{arguments}}
+
 # An hour of load, reloads and dying workers against a release build
 soak *arguments:
     scripts/soak {{arguments}}
