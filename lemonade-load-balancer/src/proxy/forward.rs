@@ -440,9 +440,11 @@ async fn connect(
     let (connection, sent) = match kept {
         Some(connection) => (connection, began),
         None => {
+            // What passed since the request came is none of the connection's.
+            let opening = Instant::now();
             let connection = open(client, shard, upstream, &view.snapshot.config).await?;
             let opened = Instant::now();
-            attempts.connected(opened - began);
+            attempts.connected(opened - opening);
             attempts.note(|journal| journal.connected(&slot.upstream, opened));
             (connection, opened)
         }
