@@ -90,11 +90,12 @@ fn access_log_is_replayed() {
     let line = |second: u32, backend: &str| {
         format!(
             "{{\"time\":\"2026-11-21T06:44:{second:02}.5Z\",\"status\":200,\"backend\":\"{backend}\",\
-             \"attempts\":[{}],\"first_byte_seconds\":0.02,\"total_seconds\":0.03}}\n",
-            // Older balancers wrote names.
+             {}\"first_byte_seconds\":0.02,\"total_seconds\":0.03}}\n",
+            // Older balancers wrote names; of an only attempt that went well there is nothing.
             match second % 3 {
-                0 => format!("\"{backend}\""),
-                _ => format!("{{\"backend\":\"{backend}\",\"status\":200,\"reused\":true}}"),
+                0 => format!("\"attempts\":[\"{backend}\"],"),
+                1 => format!("\"attempts\":[{{\"backend\":\"{backend}\",\"status\":200}}],"),
+                _ => String::new(),
             }
         )
     };
