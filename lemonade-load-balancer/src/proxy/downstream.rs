@@ -18,7 +18,9 @@ use crate::config::Config;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
 use crate::http1::{HeadError, HeadLimits, HeadScan};
+use socket2::SockRef;
 use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,7 +72,7 @@ impl Client {
     /// packet less for us, the kernel and the client to handle (tcp(7), `TCP_CORK`).
     pub(super) fn end_with_next_write(&self) {
         // Without it, the same leaves in two.
-        let _ = socket2::SockRef::from(&self.stream).set_tcp_cork(true);
+        let _ = SockRef::from(&self.stream).set_tcp_cork(true);
     }
 }
 
@@ -79,7 +81,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.owes_answer {
             // If it fails the connection is gone already.
-            let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -167,13 +169,18 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                     graced = true;
                     client.deadline.set(GRACE);
                 }
-                Poll::Pending if !begun && shard.wants_room() => {
+                Poll::Pending if !begun && shard.wants_room() && is_silent(&client.stream) => {
                     return Poll::Ready(Arrival::Gone);
                 }
                 Poll::Pending => {
                     // Whoever sends a head in parts shall not hold more memory than he has filled.
                     client.buffer.shrink();
-                    return client.deadline.poll(context).map(|()| too_late(client));
+                    ready!(client.deadline.poll(context));
+                    return match begun || is_silent(&client.stream) {
+                        true => Poll::Ready(too_late(client)),
+                        // He spoke at the last moment, and his bytes wake this task.
+                        false => Poll::Pending,
+                    };
                 }
             }
         }
@@ -188,6 +195,13 @@ fn poll_more(client: &mut Client, context: &mut Context<'_>) -> Poll<bool> {
     }
     let filled = ready!(client.buffer.poll_fill(context, &mut client.stream));
     Poll::Ready(matches!(filled, Ok(count) if count > 0))
+}
+
+/// Asks the system itself: a request may have come since the runtime last looked, and a connection that is closed on top of it
+/// leaves its client in doubt.
+fn is_silent(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    !matches!(SockRef::from(stream).peek(&mut byte), Ok(count) if count > 0)
 }
 
 fn look_for_head(
@@ -342,6 +356,8 @@ async fn linger(client: &mut Client, wait: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use tokio::net::TcpListener;
 
     #[test]
     fn json_is_found_among_what_a_client_accepts() {
@@ -360,5 +376,16 @@ mod tests {
         ] {
             assert_eq!(names_json(accept.as_bytes()), wanted, "{accept}");
         }
+    }
+
+    #[tokio::test]
+    async fn request_is_heard_before_the_runtime_looks() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Written from outside the runtime, which does not turn before the question.
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(is_silent(&stream));
+        client.write_all(b"G").unwrap();
+        assert!(!is_silent(&stream));
     }
 }

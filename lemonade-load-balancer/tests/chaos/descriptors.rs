@@ -2,7 +2,7 @@
 
 use crate::apart::Apart;
 use crate::backend::Backend;
-use crate::load::{self, Kept, Load, posts_a_second, requests_a_second};
+use crate::load::{self, Kept, Load, Mishap, posts_a_second, requests_a_second};
 use crate::report::{Bounds, Row};
 use crate::stage::{LOOK, fault_lasts, file, peak_rss, watch_for_stalls};
 use std::cell::Cell;
@@ -26,6 +26,9 @@ const MOST_CPU: f64 = 0.5;
 /// A request that gets no descriptor for a backend, though others made room for it, is told 503: somebody who came in meanwhile has
 /// it. No more than this part may be, and no other error.
 const TOLD_503: f64 = 0.0;
+/// A `POST` may cross with the end of its connection: nobody can tell whether it was heard, and its client may not ask again. No more
+/// than this part of them may.
+const CROSSED: f64 = 0.01;
 /// When clients have left, their descriptors are free.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -71,12 +74,17 @@ pub(crate) async fn run_out() -> Row {
 
 fn finish(mut row: Row, balancer: Apart, load: &Load, stall: Duration) -> Row {
     let mishaps = load.mishaps();
-    row.tally(&mishaps, told_503());
     row.mishaps = load::summary(&mishaps);
-    // A `POST` may cross with the end of its connection, and nobody can tell whether it was heard.
-    let lack = ["no resources left", "POST: an old connection"];
-    let other = |what: &&String| !lack.iter().any(|lack| what.contains(lack));
-    let others: Vec<String> = row.mishaps.keys().filter(other).cloned().collect();
+    let (crossed, mishaps): (Vec<Mishap>, Vec<Mishap>) = mishaps
+        .into_iter()
+        .partition(|mishap| !mishap.idempotent && mishap.what == load::GONE);
+    row.tally(&mishaps, told_503());
+    let most = (CROSSED * fault_lasts().as_secs_f64() * posts_a_second()).ceil() as usize;
+    row.check(crossed.len() <= most, || {
+        format!("{} crossed with a close, at most {most}", crossed.len())
+    });
+    let lacks = |mishap: &&Mishap| mishap.what.contains("no resources left");
+    let others: Vec<&Mishap> = mishaps.iter().filter(|mishap| !lacks(mishap)).collect();
     row.check(others.is_empty(), || format!("it is no lack: {others:?}"));
     row.requests = load.requests();
     row.stall = stall;

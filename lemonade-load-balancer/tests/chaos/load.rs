@@ -29,6 +29,9 @@ pub(crate) fn posts_a_second() -> f64 {
     requests_a_second() / POST_EVERY as f64
 }
 
+/// What is said of a request on a kept connection that ended instead of answering.
+pub(crate) const GONE: &str = "an old connection had been closed";
+
 /// A request that did not end well.
 #[derive(Clone, Debug)]
 pub(crate) struct Mishap {
@@ -175,7 +178,7 @@ async fn ask(
             }
             return;
         }
-        Ok(Err(Wrong::Gone)) => (false, "an old connection had been closed".to_owned()),
+        Ok(Err(Wrong::Gone)) => (false, GONE.to_owned()),
         Ok(Err(Wrong::Cut)) => (true, "cut off".to_owned()),
         Ok(Err(Wrong::Otherwise(what))) => (false, what),
         Err(_) => (false, format!("no answer within {PATIENCE:?}")),
