@@ -43,9 +43,18 @@ pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
     if time.is_zero() {
         return out.push(b'0');
     }
-    whole(time.as_secs(), out);
     let [a, b, c, d, e, f] = six(time.subsec_micros());
-    out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+    match time.as_secs() {
+        // As most are.
+        small @ 0..10 => {
+            let second = b'0' + small as u8;
+            out.extend_from_slice(&[second, b'.', a, b, c, d, e, f]);
+        }
+        long => {
+            whole(long, out);
+            out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+        }
+    }
 }
 
 /// The last six digits of a number.
@@ -57,10 +66,15 @@ pub(crate) fn six(number: u32) -> [u8; 6] {
 /// Writes a time in milliseconds, to the microsecond.
 pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
     let micros = time.subsec_micros();
-    whole(time.as_secs() * 1000 + u64::from(micros / 1000), out);
     let [b, c] = pair(micros % 1000);
     let a = b'0' + (micros % 1000 / 100) as u8;
-    out.extend_from_slice(&[b'.', a, b, c]);
+    match time.as_secs() * 1000 + u64::from(micros / 1000) {
+        small @ 0..10 => out.extend_from_slice(&[b'0' + small as u8, b'.', a, b, c]),
+        long => {
+            whole(long, out);
+            out.extend_from_slice(&[b'.', a, b, c]);
+        }
+    }
 }
 
 #[cfg(test)]

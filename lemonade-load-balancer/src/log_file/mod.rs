@@ -17,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a line may wait for others in its shard.
@@ -44,8 +44,8 @@ struct Mark {
     /// Where in the batch it ends, behind its line feed.
     end: usize,
     severity: Severity,
-    /// When it happened.
-    at: SystemTime,
+    /// When it happened, since 1970.
+    at: Duration,
 }
 
 /// Whole lines of one shard.
@@ -173,7 +173,7 @@ impl Lines {
     pub(crate) fn add(
         &mut self,
         severity: Severity,
-        at: SystemTime,
+        at: Duration,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let is_first = self.batch.marks.is_empty();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     fn write(lines: &mut Lines, line: &str) {
-        lines.add(Severity::Informational, SystemTime::UNIX_EPOCH, |out| {
+        lines.add(Severity::Informational, Duration::ZERO, |out| {
             out.extend_from_slice(line.as_bytes());
         });
         lines.hand_over();
@@ -347,7 +347,7 @@ mod tests {
         until_holds(&c, "3\n");
         assert!(log.prepare(&file(Path::new("/nowhere/log"))).is_err());
 
-        lines.add(Severity::Error, SystemTime::UNIX_EPOCH, |out| {
+        lines.add(Severity::Error, Duration::ZERO, |out| {
             out.extend_from_slice(b"5\n");
         });
         drop((lines, log));
@@ -365,7 +365,7 @@ mod tests {
         let mut expected = Vec::new();
         for _ in 0..1000 {
             let first = lines.batch.marks.is_empty();
-            let is_first = lines.add(Severity::Notice, SystemTime::UNIX_EPOCH, |out| {
+            let is_first = lines.add(Severity::Notice, Duration::ZERO, |out| {
                 out.extend_from_slice(&line);
             });
             assert_eq!(is_first, first);
@@ -389,7 +389,7 @@ mod tests {
         let line = b"x".repeat(9_999);
         // Nobody looks at the queue.
         for _ in 0..2_000 {
-            lines.add(Severity::Notice, SystemTime::UNIX_EPOCH, |out| {
+            lines.add(Severity::Notice, Duration::ZERO, |out| {
                 out.extend_from_slice(&line);
             });
         }

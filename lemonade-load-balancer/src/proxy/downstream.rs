@@ -3,6 +3,7 @@
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
 //! 3 KB.
 
+use super::asked::{Asker, named};
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -46,8 +47,30 @@ pub(super) struct Client {
     peer: SocketAddr,
     /// Where it found us.
     local: SocketAddr,
-    /// Made for the configuration that it was last used with.
-    forwarding: Option<(Arc<Config>, Forwarding)>,
+    said: Option<Said>,
+}
+
+/// What is said of a client, made for the configuration that it was last used with.
+struct Said {
+    config: Arc<Config>,
+    /// To backends.
+    forwarding: Forwarding,
+    /// In the access log; nothing while that is off.
+    name: Box<[u8]>,
+}
+
+impl Said {
+    fn of(peer: SocketAddr, local: SocketAddr, config: &Arc<Config>) -> Self {
+        let log = &config.access_log;
+        Said {
+            config: config.clone(),
+            forwarding: Forwarding::new(peer, local, &config.headers),
+            name: match log.is_off() {
+                true => Box::default(),
+                false => named(peer, log.truncate_clients),
+            },
+        }
+    }
 }
 
 impl Client {
@@ -64,7 +87,7 @@ impl Client {
             owes_answer: false,
             peer,
             local,
-            forwarding: None,
+            said: None,
         }
     }
 
@@ -247,16 +270,15 @@ fn read_request(
     let view = shard.view();
     let config = &view.snapshot.config;
     let mut scratch = shard.scratch();
+    let Said {
+        forwarding, name, ..
+    } = match &mut client.said {
+        Some(said) if Arc::ptr_eq(&said.config, config) => said,
+        stale => stale.insert(Said::of(client.peer, client.local, config)),
+    };
     let bytes = &client.buffer.filled()[..length];
     let head = RequestHead::parse(bytes, &HeadLimits::from(&config.limits), &mut scratch)?;
 
-    let forwarding = match &mut client.forwarding {
-        Some((made_for, forwarding)) if Arc::ptr_eq(made_for, config) => forwarding,
-        stale => {
-            let forwarding = Forwarding::new(client.peer, client.local, &config.headers);
-            &mut stale.insert((config.clone(), forwarding)).1
-        }
-    };
     let id = shard.request_id(&head);
     let key = view.snapshot.key();
     let key = key.map(|by| Recognised::of(&head, by, forwarding.peer, &config.headers).key());
@@ -281,7 +303,11 @@ fn read_request(
     } else {
         None
     };
-    let journal = shard.journal(&head, &id, client.peer, started, part.as_ref(), &outbound);
+    let asker = Asker {
+        address: client.peer,
+        name,
+    };
+    let journal = shard.journal(&head, &id, asker, started, part.as_ref(), &outbound);
     let request = Request {
         outbound,
         framing: head.framing,

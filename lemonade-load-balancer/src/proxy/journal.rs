@@ -5,27 +5,18 @@
 //! ended. Journals are used again, so that a request which has one allocates nothing for it. One that is dropped with its request,
 //! because a drain is over or something panicked, is kept to be read all the same.
 
+use super::asked::{Asked, Asker};
 use super::forward::Failure;
-use super::headers::{MAX_REQUEST_ID, RequestId};
+use super::headers::RequestId;
 use super::relay::Relay;
 use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
-use crate::http1::Version;
-use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
-use crate::traces::context::{TraceParent, span_id};
+use crate::traces::context::span_id;
 use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-/// Texts that are remembered.
-const TEXTS: usize = 5;
-/// Bytes that are remembered of each, so that no client decides how long a line gets.
-const MAX_METHOD: usize = 64;
-const MAX_HOST: usize = 256;
-const MAX_PATH: usize = 8 << 10;
-const MAX_USER_AGENT: usize = 1 << 10;
 /// Journals that a shard keeps for later, and the text that each of them may hold room for.
 const KEPT: usize = 256;
 const KEPT_TEXT: usize = 4 << 10;
@@ -50,128 +41,6 @@ pub(super) struct Journal {
     picked: Cell<Option<(Duration, Duration)>>,
 }
 
-/// What a request said of itself, as it came: nothing is escaped. Of its target only the path, since queries hold secrets.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) client: SocketAddr,
-    /// `None` where it could not be read.
-    pub(super) version: Option<Version>,
-    /// Of a well-formed `traceparent`, or of a trace that is told of.
-    pub(super) trace_id: Option<[u8; 32]>,
-    /// Method, host, path, user agent and request id, one behind the other.
-    text: Vec<u8>,
-    /// Where each of them ends.
-    ends: [usize; TEXTS],
-}
-
-impl Asked {
-    fn nothing() -> Self {
-        Asked {
-            client: (Ipv4Addr::UNSPECIFIED, 0).into(),
-            version: None,
-            trace_id: None,
-            text: Vec::new(),
-            ends: [0; TEXTS],
-        }
-    }
-
-    fn read(
-        &mut self,
-        head: &RequestHead<'_>,
-        id: &RequestId,
-        client: SocketAddr,
-        part: Option<&Part>,
-    ) {
-        self.client = client;
-        self.version = Some(head.version);
-        self.trace_id = match part {
-            Some(part) => part.logged_id(),
-            None => head.only(Known::Traceparent).and_then(trace_id),
-        };
-        let host = head.authority.unwrap_or_default();
-        let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        let path = path(head.target);
-        self.write([head.method, host, path, user_agent, id.as_bytes()]);
-    }
-
-    /// What can be told of a request that was refused: as much of its first line as is in order.
-    fn read_unread(&mut self, bytes: &[u8], client: SocketAddr) {
-        let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
-        let mut words = bytes[..end].split(|byte| *byte == b' ');
-        let is_method = |word: &&[u8]| word.len() <= MAX_METHOD && is_token(word);
-        // A word that ends with what came may go on.
-        let method = words
-            .next()
-            .filter(|word| word.len() < end)
-            .filter(is_method);
-        // Of a whole URI the beginning may hold a password.
-        let is_path = |word: &&[u8]| method.is_some() && word.starts_with(b"/");
-        let target = words.next().filter(is_path).unwrap_or_default();
-        self.client = client;
-        self.trace_id = None;
-        self.version = match words.next() {
-            Some(b"HTTP/1.1") => Some(Version::Http11),
-            Some(b"HTTP/1.0") => Some(Version::Http10),
-            _ => None,
-        };
-        self.write([method.unwrap_or_default(), b"", path(target), b"", b""]);
-    }
-
-    fn write(&mut self, texts: [&[u8]; TEXTS]) {
-        const MOST: [usize; TEXTS] = [
-            MAX_METHOD,
-            MAX_HOST,
-            MAX_PATH,
-            MAX_USER_AGENT,
-            MAX_REQUEST_ID,
-        ];
-        self.text.clear();
-        for (place, text) in texts.into_iter().enumerate() {
-            let length = text.len().min(MOST[place]);
-            self.text.extend_from_slice(&text[..length]);
-            self.ends[place] = self.text.len();
-        }
-    }
-
-    /// All of them, one behind the other.
-    pub(super) fn texts(&self) -> &[u8] {
-        &self.text
-    }
-
-    pub(super) fn method(&self) -> &[u8] {
-        &self.text[..self.ends[0]]
-    }
-
-    pub(super) fn host(&self) -> &[u8] {
-        &self.text[self.ends[0]..self.ends[1]]
-    }
-
-    pub(super) fn path(&self) -> &[u8] {
-        &self.text[self.ends[1]..self.ends[2]]
-    }
-
-    pub(super) fn user_agent(&self) -> &[u8] {
-        &self.text[self.ends[2]..self.ends[3]]
-    }
-
-    /// Empty where there was no request to give one to.
-    pub(super) fn request_id(&self) -> &[u8] {
-        &self.text[self.ends[3]..self.ends[4]]
-    }
-}
-
-/// A target without its query.
-fn path(target: &[u8]) -> &[u8] {
-    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
-    &target[..end]
-}
-
-/// The trace id of a W3C `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
-fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
-    TraceParent::parse(traceparent)?;
-    traceparent[3..35].try_into().ok()
-}
-
 /// The journals of one shard that no request has.
 #[derive(Debug, Default)]
 pub(super) struct Journals {
@@ -187,12 +56,12 @@ impl Journals {
         self: &Rc<Self>,
         head: &RequestHead<'_>,
         id: &RequestId,
-        client: SocketAddr,
+        asker: Asker<'_>,
         started: Instant,
         part: Option<&Part>,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.asked.read(head, id, client, part);
+        journal.asked.read(head, id, asker, part);
         journal
     }
 
@@ -200,11 +69,11 @@ impl Journals {
     pub(super) fn begin_unread(
         self: &Rc<Self>,
         bytes: &[u8],
-        client: SocketAddr,
+        asker: Asker<'_>,
         now: Instant,
     ) -> Box<Journal> {
         let mut journal = self.blank(now);
-        journal.asked.read_unread(bytes, client);
+        journal.asked.read_unread(bytes, asker);
         journal
     }
 
@@ -233,7 +102,7 @@ impl Journals {
         journal.lent = false;
         (journal.traced, journal.picked) = (None, Cell::default());
         let mut kept = self.blank.borrow_mut();
-        if kept.len() < KEPT && journal.asked.text.capacity() <= KEPT_TEXT {
+        if kept.len() < KEPT && journal.asked.weight() <= KEPT_TEXT {
             kept.push(journal);
         }
     }
@@ -435,79 +304,37 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
-    #[test]
-    fn trace_id_is_read_from_a_well_formed_traceparent_only() {
-        let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(trace_id(good), Some(*b"4bf92f3577b34da6a3ce929d0e0e4736"));
-        assert_eq!(trace_id(b"00-4bf9-00f067aa0ba902b7-01"), None);
-        assert_eq!(trace_id(b"\xff"), None);
+    fn begun(journals: &Rc<Journals>, request: &[u8]) -> Box<Journal> {
+        let asker = Asker {
+            address: (Ipv4Addr::LOCALHOST, 1).into(),
+            name: b"me",
+        };
+        journals.begin_unread(request, asker, Instant::now())
     }
 
     #[test]
-    fn of_what_could_not_be_read_only_what_is_in_order_is_told() {
-        let client = (Ipv4Addr::LOCALHOST, 1).into();
-        for (bytes, method, path, version) in [
-            (
-                &b"GET /a?b HTTP/1.1\r\nHost x"[..],
-                "GET",
-                "/a",
-                Some(Version::Http11),
-            ),
-            (b"GET /a?b HTTP/2", "GET", "/a", None),
-            (
-                b"GET http://u:p@h/ HTTP/1.1\r\n",
-                "GET",
-                "",
-                Some(Version::Http11),
-            ),
-            (b"G\x16\x03 / HTTP/1.1\r\n", "", "", Some(Version::Http11)),
-            (b"GE", "", "", None),
-            (b"", "", "", None),
-        ] {
-            let mut asked = Asked::nothing();
-            asked.read_unread(bytes, client);
-            assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
-            assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
-            assert_eq!(asked.version, version, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn journal_is_as_new_when_it_is_used_again() {
+    fn journal_is_used_again() {
         let journals = Rc::new(Journals::default());
-        let mut journal = journals.blank(Instant::now());
-        let long = [b'x'; 2 * MAX_HOST];
-        journal.asked.write([b"GET", &long, b"/a", b"me", b"1"]);
-        assert_eq!(journal.asked.host().len(), MAX_HOST);
+        let journal = begun(&journals, b"GET /a HTTP/1.1\r\n");
         assert_eq!(journal.asked.path(), b"/a");
         journals.give_back(journal);
-        let mut journal = journals.blank(Instant::now());
-        journal.asked.write([b"PUT", b"h", b"/", b"", b"2"]);
-        assert_eq!(
-            [
-                journal.asked.method(),
-                journal.asked.host(),
-                journal.asked.path()
-            ],
-            [&b"PUT"[..], b"h", b"/"]
-        );
-        assert!(journal.asked.user_agent().is_empty());
-        assert_eq!(journal.asked.request_id(), b"2");
+        let journal = begun(&journals, b"PUT ");
+        assert_eq!(journal.asked.method(), b"PUT");
+        assert!(journal.asked.path().is_empty());
         assert!(journals.blank.borrow().is_empty(), "it was the same one");
     }
 
     #[test]
     fn journal_that_is_dropped_is_left_behind_once() {
         let journals = Rc::new(Journals::default());
-        let read = journals.blank(Instant::now());
-        let mut dropped = journals.blank(Instant::now());
-        dropped.asked.write([b"GET", b"h", b"/", b"", b"7"]);
-        drop(dropped);
+        let read = begun(&journals, b"");
+        drop(begun(&journals, b"GET /7 HTTP/1.1\r\n"));
         journals.give_back(read);
         let left = journals.left_behind();
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].asked().request_id(), b"7");
+        assert_eq!(left[0].asked().path(), b"/7");
         drop(left);
         assert!(journals.left_behind().is_empty());
     }

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admission;
+mod asked;
 mod budget;
 mod buffer;
 mod claim;

@@ -5,6 +5,7 @@
 
 use super::access_log::Log;
 use super::admission::{Admission, Place};
+use super::asked::Asker;
 use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
@@ -656,7 +657,7 @@ impl Shard {
         &self,
         head: &RequestHead<'_>,
         id: &RequestId,
-        client: SocketAddr,
+        asker: Asker<'_>,
         started: Instant,
         part: Option<&Part>,
         outbound: &[u8],
@@ -671,7 +672,7 @@ impl Shard {
         if !sampled && traced.is_none() && log.always == Always::default() {
             return None;
         }
-        let mut journal = self.journals.begin(head, id, client, started, part);
+        let mut journal = self.journals.begin(head, id, asker, started, part);
         journal.sampled = sampled;
         journal.traced = traced.map(|part| Traced::new(*part, head, outbound));
         Some(journal)

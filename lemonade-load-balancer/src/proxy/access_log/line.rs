@@ -1,18 +1,16 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
-use super::text::{escaped, is_plain, quoted};
+use super::text::{escaped, quoted};
 use crate::decimal::{seconds, whole};
 use crate::http1::Version;
-use crate::proxy::journal::{Asked, Attempt};
+use crate::proxy::asked::Asked;
+use crate::proxy::journal::Attempt;
 use crate::proxy::upstream::Upstream;
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
 pub(super) struct Line<'l> {
     pub(super) asked: &'l Asked,
-    pub(super) truncate_client: bool,
     pub(super) status: u16,
     pub(super) flag: Option<&'static str>,
     pub(super) strategy: Option<&'static str>,
@@ -33,23 +31,9 @@ impl Line<'_> {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(ended);
         out.push(b'"');
-        let asked = self.asked;
-        // Looked at once: they are remembered side by side.
-        let is_plain = is_plain(asked.texts());
-        let said = |name: &[u8], value, out: &mut Vec<u8>| match is_plain {
-            true => plain(name, value, out),
-            false => text(name, value, out),
-        };
-        said(b",\"request_id\":\"", asked.request_id(), out);
-        let trace_id = asked.trace_id.as_ref();
+        let trace_id = self.asked.trace_id.as_ref();
         plain(b",\"trace_id\":\"", trace_id.map_or(&[], |id| id), out);
-        out.extend_from_slice(b",\"client\":\"");
-        self.client(out);
-        out.push(b'"');
-        plain(b",\"method\":\"", asked.method(), out);
-        said(b",\"host\":\"", asked.host(), out);
-        said(b",\"path\":\"", asked.path(), out);
-        plain(b",\"protocol\":\"", self.protocol(), out);
+        out.extend_from_slice(self.asked.json());
         number(b",\"status\":", u64::from(self.status), out);
         word(b",\"flag\":\"", self.flag, out);
         word(b",\"strategy\":\"", self.strategy, out);
@@ -68,8 +52,7 @@ impl Line<'_> {
             number(b",\"bytes_in\":", self.bytes_in, out);
         }
         number(b",\"bytes_out\":", self.bytes_out, out);
-        said(b",\"user_agent\":\"", asked.user_agent(), out);
-        out.extend_from_slice(b"}\n");
+        out.extend_from_slice(self.asked.json_end());
     }
 
     /// Whether what became of every attempt is in the line already: there was none, or one, which went well.
@@ -98,21 +81,13 @@ impl Line<'_> {
         }
     }
 
-    fn client(&self, out: &mut Vec<u8>) {
-        let client = self.asked.client;
-        match self.truncate_client {
-            true => drop(write!(out, "{}", truncated(client.ip()))),
-            false => address(client, out),
-        }
-    }
-
     /// Writes the line for people, with its line feed.
     pub(super) fn text(&self, ended: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(ended);
         out.push(b' ');
-        self.client(out);
+        out.extend_from_slice(self.asked.client_name());
         out.extend_from_slice(b" \"");
-        escaped(self.asked.method(), out);
+        out.extend_from_slice(self.asked.method());
         out.push(b' ');
         escaped(self.asked.host(), out);
         escaped(self.asked.path(), out);
@@ -231,55 +206,5 @@ fn time(name: &[u8], value: Duration, out: &mut Vec<u8>) {
     if !value.is_zero() {
         out.extend_from_slice(name);
         seconds(value, out);
-    }
-}
-
-/// An address with its port. The standard library's way is slow: padding is thought of.
-fn address(address: SocketAddr, out: &mut Vec<u8>) {
-    let SocketAddr::V4(v4) = address else {
-        return drop(write!(out, "{address}"));
-    };
-    for (place, octet) in v4.ip().octets().into_iter().enumerate() {
-        if place > 0 {
-            out.push(b'.');
-        }
-        whole(u64::from(octet), out);
-    }
-    out.push(b':');
-    whole(u64::from(v4.port()), out);
-}
-
-/// The network that a client is in, of the size that is usual where no person is to be recognised: /24, /48 of IPv6.
-fn truncated(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & (!0 << 8)).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 80)).into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_written_as_everywhere() {
-        for client in ["192.0.2.7:80", "0.0.0.0:0", "[2001:db8::1]:65535"] {
-            let client: SocketAddr = client.parse().unwrap();
-            let mut out = Vec::new();
-            address(client, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), client.to_string());
-        }
-    }
-
-    #[test]
-    fn truncated_client_is_a_network() {
-        for (client, network) in [
-            ("192.0.2.77", "192.0.2.0"),
-            ("::ffff:192.0.2.77", "192.0.2.0"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-        ] {
-            let client: IpAddr = client.parse().unwrap();
-            assert_eq!(truncated(client).to_string(), network);
-        }
     }
 }

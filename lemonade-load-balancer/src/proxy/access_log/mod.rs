@@ -5,15 +5,16 @@
 //! read: a log is the first thing that leaks.
 
 mod line;
-mod text;
+pub(super) mod text;
 
+use super::asked::{Asker, named};
 use super::journal::Journal;
 use super::reply::Reason;
 use super::shard::{Shard, View};
 use super::upstream::Upstream;
 use crate::config::{AccessLog, AccessLogFormat};
 use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
-use crate::timestamp::Stamp;
+use crate::timestamp::{Stamp, since_1970};
 use line::Line;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -62,18 +63,19 @@ impl Log {
 #[derive(Debug)]
 struct Wall {
     read: Instant,
-    time: SystemTime,
+    /// Since 1970.
+    time: Duration,
 }
 
 impl Wall {
     fn read() -> Self {
         Wall {
             read: Instant::now(),
-            time: SystemTime::now(),
+            time: since_1970(SystemTime::now()),
         }
     }
 
-    fn at(&mut self, at: Instant) -> SystemTime {
+    fn at(&mut self, at: Instant) -> Duration {
         // What ended before it was read last ended just before.
         let since = at.saturating_duration_since(self.read);
         if since > SAME_PACE {
@@ -117,7 +119,6 @@ impl Shard {
         }
         let line = Line {
             asked,
-            truncate_client: config.truncate_clients,
             status: finish.status,
             flag: finish.flag,
             strategy: Some(view.snapshot.picks_by.as_str()),
@@ -146,10 +147,13 @@ impl Shard {
             return;
         }
         let now = Instant::now();
-        let journal = self.journals.begin_unread(unread, client, now);
+        let asker = Asker {
+            address: client,
+            name: &named(client, config.truncate_clients),
+        };
+        let journal = self.journals.begin_unread(unread, asker, now);
         let line = Line {
             asked: journal.asked(),
-            truncate_client: config.truncate_clients,
             status,
             flag: Some(reason.flag()),
             strategy: None,

@@ -9,7 +9,7 @@ pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The same without the quotes around it.
-pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
+pub(in crate::proxy) fn escaped(text: &[u8], out: &mut Vec<u8>) {
     if is_plain(text) {
         return out.extend_from_slice(text);
     }
@@ -25,7 +25,7 @@ pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
 
 /// Whether nothing in it has to be escaped, as in nearly every text. Looked at as a whole, which the compiler turns into vector
 /// instructions.
-pub(super) fn is_plain(text: &[u8]) -> bool {
+pub(in crate::proxy) fn is_plain(text: &[u8]) -> bool {
     let is_plain = |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
     text.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
