@@ -68,10 +68,8 @@ fn field<'h>(head: &RequestHead<'h>, name: &str) -> Option<&'h [u8]> {
 
 /// The values of the head's cookies of this name.
 pub(crate) fn cookies<'h>(head: &RequestHead<'h>, name: &str) -> impl Iterator<Item = &'h [u8]> {
-    let bytes = head.bytes;
-    let fields = head.fields.iter();
-    let fields = fields.filter(|field| field.known == Known::Cookie);
-    fields.flat_map(move |field| cookies::all(field.value(bytes), name))
+    let fields = head.all(Known::Cookie);
+    fields.flat_map(move |field| cookies::all(field, name))
 }
 
 fn key_of_address(address: IpAddr) -> u64 {
@@ -88,9 +86,8 @@ fn client(head: &RequestHead<'_>, peer: Peer, headers: &Headers) -> IpAddr {
         return peer.address;
     }
     let mut client = None;
-    let lists = head.fields.iter().rev();
-    let lists = lists.filter(|field| field.known == Known::XForwardedFor);
-    for hop in lists.flat_map(|field| field.value(head.bytes).rsplit(|byte| *byte == b',')) {
+    let lists = head.all(Known::XForwardedFor).rev();
+    for hop in lists.flat_map(|list| list.rsplit(|byte| *byte == b',')) {
         match address(hop) {
             Some(hop) if headers.trusts(hop) => client = Some(hop),
             hop => return hop.or(client).unwrap_or(peer.address),

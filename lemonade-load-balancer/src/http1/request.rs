@@ -18,6 +18,8 @@ pub(crate) struct RequestHead<'h> {
     /// The authority came in the target, so the `Host` field must be rewritten.
     pub(crate) absolute_form: bool,
     pub(crate) fields: &'h [Field],
+    /// A bit for each [`Known`] that is among them: most that are looked for are not.
+    present: u32,
     pub(crate) connection: ConnectionOptions,
     pub(crate) framing: Framing,
     /// `Expect: 100-continue`.
@@ -48,6 +50,7 @@ impl<'h> RequestHead<'h> {
             authority: None,
             absolute_form: false,
             fields: scratch,
+            present: 0,
             connection: ConnectionOptions::default(),
             framing: Framing::Empty,
             expects_continue: false,
@@ -64,6 +67,7 @@ impl<'h> RequestHead<'h> {
         let mut declared = Declared::default();
         let mut upgrade = None;
         for field in self.fields {
+            self.present |= bit(field.known);
             match field.known {
                 Known::Other => {}
                 Known::Host if self.authority.is_some() => {
@@ -163,19 +167,26 @@ impl<'h> RequestHead<'h> {
         Ok(())
     }
 
-    /// The first field of this kind.
+    /// The fields of this kind.
+    pub(crate) fn all(&self, known: Known) -> impl DoubleEndedIterator<Item = &'h [u8]> {
+        let fields = match self.present & bit(known) {
+            0 => &[],
+            _ => self.fields,
+        };
+        let fields = fields.iter().filter(move |field| field.known == known);
+        fields.map(|field| field.value(self.bytes))
+    }
+
+    /// The first of them.
     pub(crate) fn field(&self, known: Known) -> Option<&'h [u8]> {
-        self.fields
-            .iter()
-            .find(|field| field.known == known)
-            .map(|field| field.value(self.bytes))
+        self.all(known).next()
     }
 
     /// The field of this kind, if there is one and no more.
     pub(crate) fn only(&self, known: Known) -> Option<&'h [u8]> {
-        let mut fields = self.fields.iter().filter(|field| field.known == known);
+        let mut fields = self.all(known);
         let only = fields.next()?;
-        fields.next().is_none().then(|| only.value(self.bytes))
+        fields.next().is_none().then_some(only)
     }
 
     /// RFC 9110 9.2.2.
@@ -193,6 +204,11 @@ impl<'h> RequestHead<'h> {
             Version::Http10 => self.connection.keep_alive && !self.connection.close,
         }
     }
+}
+
+/// There are fewer than 32.
+fn bit(known: Known) -> u32 {
+    1 << known as u32
 }
 
 fn request_line<'h>(

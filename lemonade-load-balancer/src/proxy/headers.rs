@@ -258,12 +258,8 @@ fn write_forwarding(
 /// What a trusted peer said, with the peer itself added.
 fn write_trusted(head: &RequestHead<'_>, forwarding: &Forwarding, host: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
-    for field in head
-        .fields
-        .iter()
-        .filter(|field| field.known == Known::XForwardedFor)
-    {
-        out.extend_from_slice(field.value(head.bytes));
+    for list in head.all(Known::XForwardedFor) {
+        out.extend_from_slice(list);
         out.extend_from_slice(b", ");
     }
     // Writing to a `Vec` cannot fail, here and below.

@@ -71,14 +71,8 @@ fn passes(head: &RequestHead<'_>) -> usize {
         let mut words = member.split(u8::is_ascii_whitespace);
         words.nth(1) == Some(PSEUDONYM)
     };
-    head.fields
-        .iter()
-        .filter(|field| field.known == Known::Via)
-        .map(|field| {
-            fields::list(field.value(head.bytes))
-                .filter(is_ours)
-                .count()
-        })
+    head.all(Known::Via)
+        .map(|via| fields::list(via).filter(is_ours).count())
         .sum()
 }
 

@@ -81,9 +81,7 @@ pub(super) struct Traced {
 
 impl Traced {
     pub(super) fn new(part: Part, head: &RequestHead<'_>, outbound: &[u8]) -> Self {
-        let states = head.fields.iter();
-        let states = states.filter(|field| field.known == Known::Tracestate);
-        let states: Vec<&[u8]> = states.map(|field| field.value(head.bytes)).collect();
+        let states: Vec<&[u8]> = head.all(Known::Tracestate).collect();
         // RFC 9110 5.3: a list over several lines is one list.
         let state = states.join(&b',');
         let kept = part.caller.is_some() && is_tracestate(&state);
