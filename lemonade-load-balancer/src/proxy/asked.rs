@@ -30,18 +30,6 @@ enum Text {
 }
 
 impl Text {
-    /// Its name in a line, with the quote that begins it.
-    const fn name(self) -> &'static [u8] {
-        match self {
-            Text::RequestId => b",\"request_id\":\"",
-            Text::Client => b",\"client\":\"",
-            Text::Method => b",\"method\":\"",
-            Text::Host => b",\"host\":\"",
-            Text::Path => b",\"path\":\"",
-            Text::UserAgent => b",\"user_agent\":\"",
-        }
-    }
-
     /// Bytes that are kept of it, so that no client decides how long a line gets.
     const fn most(self) -> usize {
         match self {
@@ -51,6 +39,11 @@ impl Text {
             Text::Path => 8 << 10,
             Text::UserAgent => 1 << 10,
         }
+    }
+
+    /// Ours, or a token (RFC 9110 5.6.2).
+    fn is_plain_anyway(self) -> bool {
+        matches!(self, Text::Client | Text::Method)
     }
 
     fn cut(self, said: &[u8]) -> &[u8] {
@@ -161,18 +154,18 @@ impl Asked {
         let [id, method, host, path, user_agent] = texts;
         (self.client, self.version) = (asker.address, version);
         self.line.clear();
-        let mut escaped = self.say(id);
-        self.say((Text::Client, asker.name));
-        self.say(method);
-        escaped |= self.say(host);
-        escaped |= self.say(path);
+        let mut escaped = self.say(b",\"request_id\":\"", id);
+        self.say(b",\"client\":\"", (Text::Client, asker.name));
+        self.say(b",\"method\":\"", method);
+        escaped |= self.say(b",\"host\":\"", host);
+        escaped |= self.say(b",\"path\":\"", path);
         self.line.extend_from_slice(match version {
             None => b"",
             Some(Version::Http10) => b",\"protocol\":\"HTTP/1.0\"",
             Some(Version::Http11) => b",\"protocol\":\"HTTP/1.1\"",
         });
         let begin = self.line.len();
-        escaped |= self.say(user_agent);
+        escaped |= self.say(b",\"user_agent\":\"", user_agent);
         self.line.extend_from_slice(b"}\n");
         self.tail = begin..self.line.len();
         if escaped {
@@ -180,17 +173,16 @@ impl Asked {
         }
     }
 
-    /// Writes one of the texts with its name, if it says anything. Returns whether something in it had to be escaped.
-    #[inline]
-    fn say(&mut self, (text, said): (Text, &[u8])) -> bool {
+    /// Writes one of the texts behind its name, if it says anything. Returns whether something in it had to be escaped.
+    fn say<const N: usize>(&mut self, name: &[u8; N], (text, said): (Text, &[u8])) -> bool {
         let said = text.cut(said);
         if said.is_empty() {
             self.places[text as usize] = 0..0;
             return false;
         }
-        self.line.extend_from_slice(text.name());
+        self.line.extend_from_slice(name);
         let begin = self.line.len();
-        let is_plain = is_plain(said);
+        let is_plain = text.is_plain_anyway() || is_plain(said);
         match is_plain {
             true => self.line.extend_from_slice(said),
             false => escaped(said, &mut self.line),
