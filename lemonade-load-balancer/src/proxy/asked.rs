@@ -41,9 +41,9 @@ impl Text {
         }
     }
 
-    /// Ours, or a token (RFC 9110 5.6.2).
+    /// Ours, or checked when it was read: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
     fn is_plain_anyway(self) -> bool {
-        matches!(self, Text::Client | Text::Method)
+        matches!(self, Text::Client | Text::Method | Text::Host)
     }
 
     fn cut(self, said: &[u8]) -> &[u8] {
@@ -268,6 +268,7 @@ fn truncated(client: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::request::is_authority;
     use proptest::prelude::*;
     use serde_json::json;
     use std::net::SocketAddrV4;
@@ -327,10 +328,20 @@ mod tests {
         prop_oneof!["[ -~]{0,40}".prop_map(String::into_bytes), any::<Vec<u8>>()]
     }
 
+    #[test]
+    fn what_is_not_looked_at_is_plain() {
+        for byte in 0..=u8::MAX {
+            let hosts = [vec![b'a', byte, b'a'], vec![b'[', byte, b']']];
+            let checked = hosts.iter().any(|host| is_authority(host)) || is_token(&[byte]);
+            assert!(!checked || is_plain(&[byte]), "{byte}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn texts_are_kept_as_they_came_and_as_json(texts in [said(), said(), said(), said()]) {
-            let [id, host, path, user_agent] = &texts;
+        fn texts_are_kept_as_they_came_and_as_json(texts in [said(), said(), said()], host in "[a-z.:-]{0,40}") {
+            let [id, path, user_agent] = &texts;
+            let host = host.as_bytes();
             let asked = asked([id, b"GET", host, path, user_agent]);
             prop_assert_eq!(
                 [asked.request_id(), asked.host(), asked.path(), asked.user_agent()],
@@ -338,7 +349,7 @@ mod tests {
             );
             prop_assert_eq!([asked.client_name(), asked.method()], [ASKER.name, b"GET"]);
             let json = json(&asked);
-            for (name, text) in ["request_id", "host", "path", "user_agent"].iter().zip(&texts) {
+            for (name, text) in ["request_id", "path", "user_agent"].iter().zip(&texts) {
                 let expected = (!text.is_empty()).then(|| String::from_utf8_lossy(text));
                 prop_assert_eq!(json[name].as_str(), expected.as_deref());
             }
