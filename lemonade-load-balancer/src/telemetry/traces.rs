@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::server::{PushError, Server, shortened};
 use super::signal::{Signal, Taken};
 use crate::config::{Config, OtlpConfig};
-use crate::otlp::Clock;
+use crate::otlp::{Clock, nest};
 use crate::traces::{Receiver, spans};
 use fastrand::Rng;
 use hyper::body::Bytes;
@@ -68,20 +68,12 @@ impl Traces {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        // Each trace is encoded before the next is looked at: so its spans take the memory that those of the last one gave back.
         let (mut scope_spans, mut traces) = (self.scope(), 0);
         while traces < MOST
             && scope_spans.len() < FULL
             && let Some(trace) = self.traced.next()
         {
-            let spans = spans::write(&trace, &clock, &mut self.rng);
-            append(
-                &ScopeSpans {
-                    spans,
-                    ..ScopeSpans::default()
-                },
-                &mut scope_spans,
-            );
+            spans::write(&trace, &clock, &mut self.rng, &mut scope_spans);
             traces += 1;
         }
         (traces > 0).then(|| Batch {
@@ -139,20 +131,6 @@ impl Traces {
             self.signal.dropped(batch.traces);
         }
     }
-}
-
-/// Adds a message's encoding to another of its kind: by protobuf's rules that merges the two, and lists go on.
-fn append(message: &impl Message, encoded: &mut Vec<u8>) {
-    // A vector takes as much as comes.
-    let _ = message.encode(encoded);
-}
-
-/// Adds the field of this number, a message that is encoded already.
-fn nest(field: u8, message: &[u8], encoded: &mut Vec<u8>) {
-    const LENGTH_DELIMITED: u8 = 2;
-    encoded.push(field << 3 | LENGTH_DELIMITED);
-    let _ = prost::encode_length_delimiter(message.len(), encoded);
-    encoded.extend_from_slice(message);
 }
 
 fn answered(answer: Bytes) -> Result<Taken, PushError> {

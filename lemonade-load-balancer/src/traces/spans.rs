@@ -9,9 +9,8 @@
 //! ```
 
 use super::{Trace, TracedAttempt, context};
-use crate::otlp::{Clock, address, number, text, truth};
+use crate::otlp::{Attributes, Clock, append, nest};
 use fastrand::Rng;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::{
     Span, Status, span::Event, span::SpanKind, status::StatusCode,
 };
@@ -21,8 +20,6 @@ use std::time::Duration;
 const METHODS: [&str; 10] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
 ];
-/// What is said of a request at most.
-const MOST_ATTRIBUTES: usize = 16;
 /// Of a span's flags (`SpanFlags` of the protocol): the trace is sampled.
 const SAMPLED: u32 = 0x001;
 /// It is known whether the parent is in another process,
@@ -30,42 +27,45 @@ const KNOWN_PARENT: u32 = 0x100;
 /// and it is.
 const REMOTE_PARENT: u32 = 0x200;
 
-/// Writes a trace as spans, the request's first. What has no id of its own yet gets a random one.
-pub(crate) fn write(trace: &Trace, clock: &Clock, rng: &mut Rng) -> Vec<Span> {
-    let writer = Writer { trace, clock };
-    let mut spans = Vec::with_capacity(2 + 3 * trace.attempts.len());
-    spans.push(writer.server());
+/// Adds a trace's spans to an encoded `ScopeSpans`, the request's first. What has no id of its own yet gets a random one.
+pub(crate) fn write(trace: &Trace, clock: &Clock, rng: &mut Rng, encoded: &mut Vec<u8>) {
+    let mut writer = Writer {
+        trace,
+        clock,
+        attributes: Attributes::default(),
+        span: Vec::new(),
+        encoded,
+    };
+    writer.server();
     if let Some((began, took)) = trace.queued {
         let queue = writer.span(context::span_id(rng), trace.span, began, began + took);
-        spans.push(named(queue, "queue", SpanKind::Internal));
+        writer.put(queue, "queue", SpanKind::Internal);
     }
     for (place, attempt) in trace.attempts.iter().enumerate() {
         if let Some(picked) = attempt.picked {
             let end = attempt.began + picked;
             let pick = writer.span(context::span_id(rng), trace.span, attempt.began, end);
-            spans.push(named(pick, "pick", SpanKind::Internal));
+            writer.put(pick, "pick", SpanKind::Internal);
         }
-        spans.push(writer.attempt(attempt, place));
+        writer.attempt(attempt, place);
         if let Some((began, took)) = attempt.connect {
             let id = context::span_id(rng);
-            spans.push(writer.connect(attempt, id, began, began + took));
+            writer.connect(attempt, id, began, began + took);
         }
     }
-    spans
-}
-
-fn named(mut span: Span, name: &str, kind: SpanKind) -> Span {
-    span.name = name.to_owned();
-    span.kind = kind.into();
-    span
 }
 
 struct Writer<'w> {
     trace: &'w Trace,
     clock: &'w Clock,
+    /// Those of the span that is put next.
+    attributes: Attributes,
+    /// Only storage.
+    span: Vec<u8>,
+    encoded: &'w mut Vec<u8>,
 }
 
-impl Writer<'_> {
+impl<'w> Writer<'w> {
     /// A span without a name. Times are since the request's start.
     fn span(&self, id: u64, parent: u64, began: Duration, ended: Duration) -> Span {
         let trace = self.trace;
@@ -83,7 +83,18 @@ impl Writer<'_> {
         }
     }
 
-    fn server(&self) -> Span {
+    /// Adds a span with the attributes that were said of it.
+    fn put(&mut self, mut span: Span, name: &str, kind: SpanKind) {
+        const SPANS: u8 = 2;
+        span.name = name.to_owned();
+        span.kind = kind.into();
+        self.span.clear();
+        append(&span, &mut self.span);
+        self.span.append(&mut self.attributes.encoded);
+        nest(SPANS, &self.span, self.encoded);
+    }
+
+    fn server(&mut self) {
         let trace = self.trace;
         let mut span = self.span(trace.span, 0, Duration::ZERO, trace.took);
         match trace.parent {
@@ -93,35 +104,35 @@ impl Writer<'_> {
             }
             None => span.parent_span_id.clear(),
         }
-        let mut attributes = self.attributes();
-        attributes.extend([
-            text("url.path", &*trace.path),
-            text("url.scheme", trace.scheme),
-            address("client.address", trace.client),
-            number("http.response.status_code", trace.status.into()),
-            text("network.protocol.version", trace.version),
-            number("http.request.body.size", trace.bytes_in),
-            number("http.response.body.size", trace.bytes_out),
-            text("lemonade.strategy", trace.strategy),
-            text("lemonade.request_id", &*trace.request_id),
-        ]);
-        attributes.extend(server_address(&trace.host));
-        let agent = trace.user_agent.as_deref();
-        attributes.extend(agent.map(|agent| text("user_agent.original", agent)));
-        attributes.extend(trace.flag.map(|flag| text("lemonade.flag", flag)));
+        self.method();
+        let said = &mut self.attributes;
+        said.text("url.path", &trace.path);
+        said.text("url.scheme", trace.scheme);
+        said.address("client.address", trace.client);
+        said.number("http.response.status_code", trace.status.into());
+        said.text("network.protocol.version", trace.version);
+        said.number("http.request.body.size", trace.bytes_in);
+        said.number("http.response.body.size", trace.bytes_out);
+        said.text("lemonade.strategy", trace.strategy);
+        said.text("lemonade.request_id", &trace.request_id);
+        server_address(&trace.host, said);
+        if let Some(agent) = &trace.user_agent {
+            said.text("user_agent.original", agent);
+        }
+        if let Some(flag) = trace.flag {
+            said.text("lemonade.flag", flag);
+        }
         // A client's fault is none of the server's.
-        let failed = (trace.status >= 500).then(|| match trace.flag {
-            Some(flag) => flag.to_owned(),
-            None => trace.status.to_string(),
-        });
-        named(
-            finished(span, attributes, failed),
-            self.name(),
-            SpanKind::Server,
-        )
+        if trace.status >= 500 {
+            match trace.flag {
+                Some(flag) => self.failed(&mut span, flag),
+                None => self.failed(&mut span, &trace.status.to_string()),
+            }
+        }
+        self.put(span, self.name(), SpanKind::Server);
     }
 
-    fn attempt(&self, attempt: &TracedAttempt, place: usize) -> Span {
+    fn attempt(&mut self, attempt: &TracedAttempt, place: usize) {
         let trace = self.trace;
         let began = attempt.began + attempt.picked.unwrap_or_default();
         let mut span = self.span(attempt.span, trace.span, began, attempt.ended);
@@ -132,42 +143,46 @@ impl Writer<'_> {
                 ..Event::default()
             });
         }
-        let mut attributes = self.attributes();
-        attributes.extend(peer(attempt));
-        attributes.push(text(
-            "url.full",
-            format!("http://{}{}", attempt.peer, trace.path),
-        ));
-        let status = attempt.status;
-        attributes.extend(status.map(|status| number("http.response.status_code", status.into())));
-        let again = (place > 0).then(|| number("http.request.resend_count", place as u64));
-        attributes.extend(again);
-        attributes.extend(attempt.hedge.then(|| truth("lemonade.hedge")));
-        attributes.extend(attempt.reused.then(|| truth("lemonade.reused")));
-        let failed = match (attempt.error, attempt.status) {
-            (Some(error), _) => Some(error.to_owned()),
-            (None, Some(status)) if status >= 400 => Some(status.to_string()),
-            _ => None,
-        };
-        named(
-            finished(span, attributes, failed),
-            self.name(),
-            SpanKind::Client,
-        )
+        self.method();
+        self.peer(attempt);
+        let url = format!("http://{}{}", attempt.peer, trace.path);
+        let said = &mut self.attributes;
+        said.text("url.full", &url);
+        if let Some(status) = attempt.status {
+            said.number("http.response.status_code", status.into());
+        }
+        if place > 0 {
+            said.number("http.request.resend_count", place as u64);
+        }
+        if attempt.hedge {
+            said.truth("lemonade.hedge");
+        }
+        if attempt.reused {
+            said.truth("lemonade.reused");
+        }
+        match (attempt.error, attempt.status) {
+            (Some(error), _) => self.failed(&mut span, error),
+            (None, Some(status)) if status >= 400 => self.failed(&mut span, &status.to_string()),
+            _ => {}
+        }
+        self.put(span, self.name(), SpanKind::Client);
     }
 
-    fn connect(&self, attempt: &TracedAttempt, id: u64, began: Duration, ended: Duration) -> Span {
-        let span = self.span(id, attempt.span, began, ended);
+    fn connect(&mut self, attempt: &TracedAttempt, id: u64, began: Duration, ended: Duration) {
+        let mut span = self.span(id, attempt.span, began, ended);
         let unanswered = attempt.first_byte.is_none() && attempt.status.is_none();
-        let failed = attempt
-            .error
-            .filter(|error| unanswered && error.starts_with("connect"));
-        let span = finished(span, peer(attempt).into(), failed.map(str::to_owned));
-        named(span, "connect", SpanKind::Client)
+        self.peer(attempt);
+        if let Some(error) = attempt.error
+            && unanswered
+            && error.starts_with("connect")
+        {
+            self.failed(&mut span, error);
+        }
+        self.put(span, "connect", SpanKind::Client);
     }
 
     /// Of a bounded set: a client chooses its method.
-    fn name(&self) -> &str {
+    fn name(&self) -> &'w str {
         let method = &*self.trace.method;
         if METHODS.contains(&method) {
             method
@@ -176,45 +191,38 @@ impl Writer<'_> {
         }
     }
 
-    /// The method, and room for what else there may be to say.
-    fn attributes(&self) -> Vec<KeyValue> {
-        let mut attributes = Vec::with_capacity(MOST_ATTRIBUTES);
+    fn method(&mut self) {
         let method = &*self.trace.method;
+        let said = &mut self.attributes;
         if METHODS.contains(&method) {
-            attributes.push(text("http.request.method", method));
+            said.text("http.request.method", method);
         } else {
-            attributes.push(text("http.request.method", "_OTHER"));
-            attributes.push(text("http.request.method_original", method));
+            said.text("http.request.method", "_OTHER");
+            said.text("http.request.method_original", method);
         }
-        attributes
     }
-}
 
-/// `failed`: why, in a word of a bounded set.
-fn finished(mut span: Span, mut attributes: Vec<KeyValue>, failed: Option<String>) -> Span {
-    if let Some(why) = failed {
-        attributes.push(text("error.type", why));
+    /// `why`: a word of a bounded set.
+    fn failed(&mut self, span: &mut Span, why: &str) {
+        self.attributes.text("error.type", why);
         span.status = Some(Status {
             code: StatusCode::Error.into(),
             ..Status::default()
         });
     }
-    span.attributes = attributes;
-    span
-}
 
-fn peer(attempt: &TracedAttempt) -> [KeyValue; 3] {
-    [
-        address("server.address", attempt.peer.ip()),
-        number("server.port", attempt.peer.port().into()),
-        text("lemonade.backend", &*attempt.backend),
-    ]
+    fn peer(&mut self, attempt: &TracedAttempt) {
+        let said = &mut self.attributes;
+        said.address("server.address", attempt.peer.ip());
+        said.number("server.port", attempt.peer.port().into());
+        said.text("lemonade.backend", &attempt.backend);
+    }
 }
 
 /// A host as it was asked for, its port apart.
-fn server_address(host: &str) -> Vec<KeyValue> {
+fn server_address(host: &str, said: &mut Attributes) {
     if host.is_empty() {
-        return Vec::new();
+        return;
     }
     let split = host.rsplit_once(':').and_then(|(name, port)| {
         let port: u16 = port.parse().ok()?;
@@ -225,9 +233,10 @@ fn server_address(host: &str) -> Vec<KeyValue> {
         None => (host, None),
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
-    let mut attributes = vec![text("server.address", name)];
-    attributes.extend(port.map(|port| number("server.port", port.into())));
-    attributes
+    said.text("server.address", name);
+    if let Some(port) = port {
+        said.number("server.port", port.into());
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +244,8 @@ mod tests {
     use super::super::example;
     use super::*;
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
+    use prost::Message;
     use std::time::{SystemTime, UNIX_EPOCH};
 
     fn spans(trace: &Trace) -> Vec<Span> {
@@ -242,7 +253,9 @@ mod tests {
             wall: UNIX_EPOCH + Duration::from_secs(1000),
             steady: trace.started + Duration::from_secs(1),
         };
-        write(trace, &clock, &mut Rng::with_seed(1))
+        let mut encoded = Vec::new();
+        write(trace, &clock, &mut Rng::with_seed(1), &mut encoded);
+        ScopeSpans::decode(&*encoded).unwrap().spans
     }
 
     /// Begins 999 s after 1970.
