@@ -25,7 +25,7 @@ fn pair(number: u32) -> [u8; 2] {
 pub(crate) fn whole(number: u64, out: &mut Vec<u8>) {
     match number {
         0..10 => out.push(b'0' + number as u8),
-        // As a status, and most octets of an address.
+        // As a status.
         100..1000 => {
             let [tens, ones] = pair(number as u32);
             out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
@@ -43,18 +43,20 @@ pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
     if time.is_zero() {
         return out.push(b'0');
     }
-    let [a, b, c, d, e, f] = six(time.subsec_micros());
-    match time.as_secs() {
+    fraction(time.as_secs(), six(time.subsec_micros()), out);
+}
+
+/// Writes a number and these digits behind its point.
+fn fraction<const N: usize>(number: u64, digits: [u8; N], out: &mut Vec<u8>) {
+    match number {
         // As most are.
-        small @ 0..10 => {
-            let second = b'0' + small as u8;
-            out.extend_from_slice(&[second, b'.', a, b, c, d, e, f]);
-        }
+        small @ 0..10 => out.extend_from_slice(&[b'0' + small as u8, b'.']),
         long => {
             whole(long, out);
-            out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+            out.push(b'.');
         }
     }
+    out.extend_from_slice(&digits);
 }
 
 /// The last six digits of a number.
@@ -68,13 +70,8 @@ pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
     let micros = time.subsec_micros();
     let [b, c] = pair(micros % 1000);
     let a = b'0' + (micros % 1000 / 100) as u8;
-    match time.as_secs() * 1000 + u64::from(micros / 1000) {
-        small @ 0..10 => out.extend_from_slice(&[b'0' + small as u8, b'.', a, b, c]),
-        long => {
-            whole(long, out);
-            out.extend_from_slice(&[b'.', a, b, c]);
-        }
-    }
+    let millis = time.as_secs() * 1000 + u64::from(micros / 1000);
+    fraction(millis, [a, b, c], out);
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn opened(length: usize) -> usize {
 }
 
 /// The attributes of a span, encoded as they are added. The protocol's own type has a string for each name and each value: making
-/// and measuring them was most of what a trace cost.
+/// and measuring them was a third of what a trace cost.
 #[derive(Debug, Default)]
 pub(crate) struct Attributes {
     /// [`KeyValue`]s as a span has them.
@@ -81,12 +81,11 @@ impl Attributes {
     }
 
     pub(crate) fn number(&mut self, name: &str, number: u64) {
-        const INT: u8 = 3 << 3;
         // An int of OTLP has a sign; no port, status or length comes near it.
-        let number = number.min(i64::MAX as u64) as usize;
-        let encoded = self.open(name, 1 + prost::length_delimiter_len(number));
-        encoded.push(INT);
-        let _ = prost::encode_length_delimiter(number, encoded);
+        self.value(
+            name,
+            Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX)),
+        );
     }
 
     pub(crate) fn address(&mut self, name: &str, address: IpAddr) {
@@ -95,8 +94,13 @@ impl Attributes {
 
     /// It is left out where it is not true.
     pub(crate) fn truth(&mut self, name: &str) {
-        const BOOL: u8 = 2 << 3;
-        self.open(name, 2).extend_from_slice(&[BOOL, 1]);
+        self.value(name, Value::BoolValue(true));
+    }
+
+    /// One that allocates nothing.
+    fn value(&mut self, name: &str, value: Value) {
+        let value = AnyValue { value: Some(value) };
+        append(&value, self.open(name, value.encoded_len()));
     }
 
     /// Adds all of an attribute but its value, an `AnyValue` of so many bytes.

@@ -206,8 +206,8 @@ impl<'h> RequestHead<'h> {
     }
 }
 
-/// There are fewer than 32.
 fn bit(known: Known) -> u32 {
+    const { assert!((Known::XRealIp as u32) < u32::BITS, "the last one") }
     1 << known as u32
 }
 

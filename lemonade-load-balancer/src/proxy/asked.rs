@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
 /// Texts that are kept.
-const TEXTS: usize = 6;
+const TEXTS: usize = 7;
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +26,16 @@ enum Text {
     Method,
     Host,
     Path,
+    Protocol,
     UserAgent,
 }
 
 impl Text {
     /// Bytes that are kept of it, so that no client decides how long a line gets.
-    const fn most(self) -> usize {
+    fn most(self) -> usize {
         match self {
             Text::RequestId => MAX_REQUEST_ID,
-            Text::Client | Text::Method => 64,
+            Text::Client | Text::Method | Text::Protocol => 64,
             Text::Host => 256,
             Text::Path => 8 << 10,
             Text::UserAgent => 1 << 10,
@@ -43,11 +44,10 @@ impl Text {
 
     /// Ours, or checked when it was read: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
     fn is_plain_anyway(self) -> bool {
-        matches!(self, Text::Client | Text::Method | Text::Host)
-    }
-
-    fn cut(self, said: &[u8]) -> &[u8] {
-        &said[..said.len().min(self.most())]
+        matches!(
+            self,
+            Text::Client | Text::Method | Text::Host | Text::Protocol
+        )
     }
 }
 
@@ -55,41 +55,56 @@ impl Text {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
     pub(super) address: SocketAddr,
-    /// What [`named`] made of it.
-    pub(super) name: &'a [u8],
+    pub(super) name: &'a ClientName,
 }
 
-/// A client as the access log names it: by its address and port, or by the network that it is in.
-pub(super) fn named(client: SocketAddr, truncates: bool) -> Box<[u8]> {
-    let mut name = Vec::with_capacity(22);
-    // A vector takes as much as comes.
-    let _ = match truncates {
-        true => write!(name, "{}", truncated(client.ip())),
-        false => write!(name, "{client}"),
-    };
-    name.into()
+/// A client as the access log names it.
+#[derive(Debug, Default)]
+pub(super) struct ClientName {
+    text: Box<[u8]>,
+    truncated: bool,
+}
+
+impl ClientName {
+    /// Its address and port, or the network that it is in.
+    pub(super) fn of(client: SocketAddr, truncated: bool) -> Self {
+        let mut text = Vec::with_capacity(22);
+        // A vector takes as much as comes.
+        let _ = match truncated {
+            true => write!(text, "{}", network(client.ip())),
+            false => write!(text, "{client}"),
+        };
+        ClientName {
+            text: text.into(),
+            truncated,
+        }
+    }
 }
 
 /// What a request said of itself.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
+    /// Of the client's name.
+    truncated: bool,
     /// `None` where it could not be read.
     pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`, or of a trace that is told of.
     pub(super) trace_id: Option<[u8; 32]>,
-    /// All of it but the user agent, as JSON; then that, and the line's end; then texts that had to be escaped, as they came.
+    /// All texts but the user agent, as JSON; then that, and the line's end; then, if one of them had to be escaped, all as they
+    /// came.
     line: Vec<u8>,
     /// Where the user agent's part begins and ends.
     tail: Range<usize>,
     /// Where each text is by itself.
-    places: [Range<usize>; TEXTS],
+    places: [Range<u32>; TEXTS],
 }
 
 impl Asked {
     pub(super) fn nothing() -> Self {
         Asked {
             client: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            truncated: false,
             version: None,
             trace_id: None,
             line: Vec::new(),
@@ -111,13 +126,8 @@ impl Asked {
         };
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        let texts = [
-            (Text::RequestId, id.as_bytes()),
-            (Text::Method, head.method),
-            (Text::Host, host),
-            (Text::Path, path(head.target)),
-            (Text::UserAgent, user_agent),
-        ];
+        let path = path(head.target);
+        let texts = [id.as_bytes(), head.method, host, path, user_agent];
         self.keep(asker, Some(head.version), texts);
     }
 
@@ -140,66 +150,95 @@ impl Asked {
             Some(b"HTTP/1.0") => Some(Version::Http10),
             _ => None,
         };
-        let texts = [
-            (Text::RequestId, b"".as_slice()),
-            (Text::Method, method.unwrap_or_default()),
-            (Text::Host, b""),
-            (Text::Path, path(target)),
-            (Text::UserAgent, b""),
-        ];
-        self.keep(asker, version, texts);
+        let method = method.unwrap_or_default();
+        self.keep(asker, version, [b"", method, b"", path(target), b""]);
     }
 
-    fn keep(&mut self, asker: Asker<'_>, version: Option<Version>, texts: [(Text, &[u8]); 5]) {
+    /// Has the client named as it is to be now, if that was otherwise when the request began.
+    pub(super) fn name_client(&mut self, truncated: bool) {
+        if self.truncated != truncated || self.client_name().is_empty() {
+            self.name_client_anew(truncated);
+        }
+    }
+
+    #[cold]
+    fn name_client_anew(&mut self, truncated: bool) {
+        let texts = [
+            self.request_id(),
+            self.method(),
+            self.host(),
+            self.path(),
+            self.user_agent(),
+        ]
+        .map(<[u8]>::to_vec);
+        let asker = Asker {
+            address: self.client,
+            name: &ClientName::of(self.client, truncated),
+        };
+        self.keep(asker, self.version, texts.each_ref().map(Vec::as_slice));
+    }
+
+    /// `texts`: id, method, host, path, user agent.
+    fn keep(&mut self, asker: Asker<'_>, version: Option<Version>, texts: [&[u8]; 5]) {
         let [id, method, host, path, user_agent] = texts;
-        (self.client, self.version) = (asker.address, version);
-        self.line.clear();
-        let mut escaped = self.say(b",\"request_id\":\"", id);
-        self.say(b",\"client\":\"", (Text::Client, asker.name));
-        self.say(b",\"method\":\"", method);
-        escaped |= self.say(b",\"host\":\"", host);
-        escaped |= self.say(b",\"path\":\"", path);
-        self.line.extend_from_slice(match version {
+        self.client = asker.address;
+        self.truncated = asker.name.truncated;
+        self.version = version;
+        let protocol: &[u8] = match version {
             None => b"",
-            Some(Version::Http10) => b",\"protocol\":\"HTTP/1.0\"",
-            Some(Version::Http11) => b",\"protocol\":\"HTTP/1.1\"",
-        });
+            Some(Version::Http10) => b"HTTP/1.0",
+            Some(Version::Http11) => b"HTTP/1.1",
+        };
+        self.line.clear();
+        let id_escaped = self.say(Text::RequestId, b"\",\"request_id\":\"", id);
+        self.say(Text::Client, b"\",\"client\":\"", &asker.name.text);
+        self.say(Text::Method, b"\",\"method\":\"", method);
+        self.say(Text::Host, b"\",\"host\":\"", host);
+        let path_escaped = self.say(Text::Path, b"\",\"path\":\"", path);
+        self.say(Text::Protocol, b"\",\"protocol\":\"", protocol);
+        self.line.push(b'"');
         let begin = self.line.len();
-        escaped |= self.say(b",\"user_agent\":\"", user_agent);
-        self.line.extend_from_slice(b"}\n");
+        let agent_escaped = self.say(Text::UserAgent, b",\"user_agent\":\"", user_agent);
+        self.line.extend_from_slice(match user_agent {
+            b"" => b"}\n",
+            _ => b"\"}\n",
+        });
         self.tail = begin..self.line.len();
-        if escaped {
-            texts.into_iter().for_each(|text| self.keep_raw(text));
+        if id_escaped || path_escaped || agent_escaped {
+            self.keep_raw(Text::RequestId, id);
+            self.keep_raw(Text::Path, path);
+            self.keep_raw(Text::UserAgent, user_agent);
         }
     }
 
     /// Writes one of the texts behind its name, if it says anything. Returns whether something in it had to be escaped.
-    fn say<const N: usize>(&mut self, name: &[u8; N], (text, said): (Text, &[u8])) -> bool {
-        let said = text.cut(said);
+    fn say<const N: usize>(&mut self, text: Text, name: &[u8; N], said: &[u8]) -> bool {
+        let said = &said[..said.len().min(text.most())];
         if said.is_empty() {
             self.places[text as usize] = 0..0;
             return false;
         }
         self.line.extend_from_slice(name);
         let begin = self.line.len();
-        let is_plain = text.is_plain_anyway() || is_plain(said);
-        match is_plain {
+        debug_assert!(!text.is_plain_anyway() || is_plain(said), "{text:?}");
+        let plain = text.is_plain_anyway() || is_plain(said);
+        match plain {
             true => self.line.extend_from_slice(said),
             false => escaped(said, &mut self.line),
         }
-        self.places[text as usize] = begin..self.line.len();
-        self.line.push(b'"');
-        !is_plain
+        self.places[text as usize] = begin as u32..self.line.len() as u32;
+        !plain
     }
 
     #[cold]
-    fn keep_raw(&mut self, (text, said): (Text, &[u8])) {
+    fn keep_raw(&mut self, text: Text, said: &[u8]) {
         let begin = self.line.len();
-        self.line.extend_from_slice(text.cut(said));
-        self.places[text as usize] = begin..self.line.len();
+        let said = &said[..said.len().min(text.most())];
+        self.line.extend_from_slice(said);
+        self.places[text as usize] = begin as u32..self.line.len() as u32;
     }
 
-    /// The fields of a JSON line that say what was asked, each with a comma before it.
+    /// The fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends it.
     pub(super) fn json(&self) -> &[u8] {
         &self.line[..self.tail.start]
     }
@@ -210,10 +249,11 @@ impl Asked {
     }
 
     fn text(&self, text: Text) -> &[u8] {
-        &self.line[self.places[text as usize].clone()]
+        let place = &self.places[text as usize];
+        &self.line[place.start as usize..place.end as usize]
     }
 
-    /// As [`named`] has it.
+    /// As [`ClientName`] has it.
     pub(super) fn client_name(&self) -> &[u8] {
         self.text(Text::Client)
     }
@@ -228,6 +268,11 @@ impl Asked {
 
     pub(super) fn path(&self) -> &[u8] {
         self.text(Text::Path)
+    }
+
+    /// `HTTP/1.1`, as a line tells it.
+    pub(super) fn protocol(&self) -> &[u8] {
+        self.text(Text::Protocol)
     }
 
     pub(super) fn user_agent(&self) -> &[u8] {
@@ -258,7 +303,7 @@ fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
 }
 
 /// The network that a client is in, of the size that is usual where no person is to be recognised: /24, /48 of IPv6.
-fn truncated(client: IpAddr) -> IpAddr {
+fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & (!0 << 8)).into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 80)).into(),
@@ -273,29 +318,22 @@ mod tests {
     use serde_json::json;
     use std::net::SocketAddrV4;
 
-    const ASKER: Asker<'_> = Asker {
-        address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1)),
-        name: b"127.0.0.1:1",
-    };
+    const CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4711));
 
     fn asked(texts: [&[u8]; 5]) -> Asked {
-        let [id, method, host, path, user_agent] = texts;
         let mut asked = Asked::nothing();
+        let asker = Asker {
+            address: CLIENT,
+            name: &ClientName::of(CLIENT, false),
+        };
         // What it held before is gone.
-        asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", ASKER);
-        let texts = [
-            (Text::RequestId, id),
-            (Text::Method, method),
-            (Text::Host, host),
-            (Text::Path, path),
-            (Text::UserAgent, user_agent),
-        ];
-        asked.keep(ASKER, Some(Version::Http10), texts);
+        asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", asker);
+        asked.keep(asker, Some(Version::Http10), texts);
         asked
     }
 
     fn json(asked: &Asked) -> serde_json::Value {
-        let line = [b"{\"\":0", asked.json(), asked.json_end()].concat();
+        let line = [b"{\"\":\"", asked.json(), asked.json_end()].concat();
         assert!(line.ends_with(b"}\n"));
         serde_json::from_slice(&line).unwrap()
     }
@@ -318,10 +356,47 @@ mod tests {
     fn nothing_is_said_of_what_is_not_there() {
         let asked = asked([b"", b"GET", b"", b"/", b""]);
         let expected = json!({
-            "": 0, "client": "127.0.0.1:1", "method": "GET", "path": "/", "protocol": "HTTP/1.0"
+            "": "", "client": "192.0.2.7:4711", "method": "GET", "path": "/", "protocol": "HTTP/1.0"
         });
         assert_eq!(json(&asked), expected);
         assert!(asked.host().is_empty() && asked.user_agent().is_empty());
+    }
+
+    #[test]
+    fn client_is_named_as_the_log_wants_it_in_the_end() {
+        let texts = [b"1\"2".as_slice(), b"GET", b"shop", b"/a", b"me"];
+        let mut asked = asked(texts);
+        let before = json(&asked);
+        asked.name_client(false);
+        assert_eq!(json(&asked), before);
+        asked.name_client(true);
+        assert_eq!(asked.client_name(), b"192.0.2.0");
+        assert_eq!(json(&asked)["client"], "192.0.2.0");
+        assert_eq!(
+            [
+                asked.request_id(),
+                asked.method(),
+                asked.host(),
+                asked.path(),
+                asked.user_agent()
+            ],
+            texts
+        );
+        asked.name_client(false);
+        assert_eq!(json(&asked), before);
+    }
+
+    #[test]
+    fn client_that_was_not_named_is_named_when_it_is_asked_for() {
+        let mut asked = Asked::nothing();
+        let asker = Asker {
+            address: CLIENT,
+            name: &ClientName::default(),
+        };
+        asked.read_unread(b"GET / HTTP/1.1\r\n", asker);
+        assert!(asked.client_name().is_empty());
+        asked.name_client(false);
+        assert_eq!(json(&asked)["client"], "192.0.2.7:4711");
     }
 
     fn said() -> impl Strategy<Value = Vec<u8>> {
@@ -347,7 +422,7 @@ mod tests {
                 [asked.request_id(), asked.host(), asked.path(), asked.user_agent()],
                 [&id[..], host, path, user_agent]
             );
-            prop_assert_eq!([asked.client_name(), asked.method()], [ASKER.name, b"GET"]);
+            prop_assert_eq!([asked.client_name(), asked.method()], [&b"192.0.2.7:4711"[..], b"GET"]);
             let json = json(&asked);
             for (name, text) in ["request_id", "path", "user_agent"].iter().zip(&texts) {
                 let expected = (!text.is_empty()).then(|| String::from_utf8_lossy(text));
@@ -385,7 +460,11 @@ mod tests {
             (b"", "", "", None),
         ] {
             let mut asked = Asked::nothing();
-            asked.read_unread(bytes, ASKER);
+            let asker = Asker {
+                address: CLIENT,
+                name: &ClientName::default(),
+            };
+            asked.read_unread(bytes, asker);
             assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
             assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
             assert_eq!(asked.version, version, "{bytes:?}");
@@ -394,13 +473,13 @@ mod tests {
 
     #[test]
     fn truncated_client_is_a_network() {
-        for (client, network) in [
+        for (client, expected) in [
             ("192.0.2.77", "192.0.2.0"),
             ("::ffff:192.0.2.77", "192.0.2.0"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
         ] {
             let client: IpAddr = client.parse().unwrap();
-            assert_eq!(truncated(client).to_string(), network);
+            assert_eq!(network(client).to_string(), expected);
         }
     }
 }

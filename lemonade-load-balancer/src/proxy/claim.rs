@@ -1,8 +1,9 @@
 //! Where an attempt goes: the strategy's choice, an ejected backend's trial, or the next one along that was not tried.
 
-use super::shard::{Shard, View};
+use super::shard::Shard;
 use super::sticky::Shown;
 use super::upstream::Upstream;
+use super::view::View;
 use crate::backend::{Backend, State, Taken};
 use crate::config::MAX_RETRIES;
 use std::cell::Cell;

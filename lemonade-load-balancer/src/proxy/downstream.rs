@@ -3,7 +3,8 @@
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
 //! 3 KB.
 
-use super::asked::{Asker, named};
+use super::accept::OpenConnection;
+use super::asked::{Asker, ClientName};
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -11,7 +12,7 @@ use super::forward::{self, Next, Request};
 use super::headers::{self, Forwarding};
 use super::hops;
 use super::reply::{self, Reason, Style};
-use super::shard::{OpenConnection, Shard};
+use super::shard::Shard;
 use super::sticky::Shown;
 use super::tracing::Part;
 use crate::affinity::Recognised;
@@ -56,7 +57,7 @@ struct Said {
     /// To backends.
     forwarding: Forwarding,
     /// In the access log; nothing while that is off.
-    name: Box<[u8]>,
+    name: ClientName,
 }
 
 impl Said {
@@ -66,8 +67,8 @@ impl Said {
             config: config.clone(),
             forwarding: Forwarding::new(peer, local, &config.headers),
             name: match log.is_off() {
-                true => Box::default(),
-                false => named(peer, log.truncate_clients),
+                true => ClientName::default(),
+                false => ClientName::of(peer, log.truncate_clients),
             },
         }
     }
@@ -193,13 +194,14 @@ async fn arrival(client: &mut Client, shard: &Shard, first: bool) -> Arrival {
                     client.deadline.set(GRACE);
                 }
                 Poll::Pending if !begun && shard.wants_room() && is_silent(&client.stream) => {
+                    shard.made_room();
                     return Poll::Ready(Arrival::Gone);
                 }
                 Poll::Pending => {
                     // Whoever sends a head in parts shall not hold more memory than he has filled.
                     client.buffer.shrink();
                     ready!(client.deadline.poll(context));
-                    return match begun || is_silent(&client.stream) {
+                    return match !client.buffer.is_empty() || is_silent(&client.stream) {
                         true => Poll::Ready(too_late(client)),
                         // He spoke at the last moment, and his bytes wake this task.
                         false => Poll::Pending,
@@ -382,8 +384,13 @@ async fn linger(client: &mut Client, wait: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::shard::tests::idle;
+    use lemonade_test::Origin;
     use std::io::Write;
+    use std::pin::{Pin, pin};
+    use std::task::Waker;
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
 
     #[test]
     fn json_is_found_among_what_a_client_accepts() {
@@ -404,14 +411,55 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn request_is_heard_before_the_runtime_looks() {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+
+    /// Both ends of a connection. What the client writes is not seen by the runtime before that turns.
+    async fn connected(shard: &Shard) -> (std::net::TcpStream, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // Written from outside the runtime, which does not turn before the question.
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        assert!(is_silent(&stream));
-        client.write_all(b"G").unwrap();
-        assert!(!is_silent(&stream));
+        let local = listener.local_addr().unwrap();
+        let ours = std::net::TcpStream::connect(local).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        (ours, Client::new(stream, peer, local, shard))
+    }
+
+    fn now<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_client_that_speaks_at_the_last_moment_is_heard() {
+        const IDLE: Duration = Duration::from_secs(1);
+        let origin = Origin::named("a").await;
+        let (shard, _around) = idle(&origin, |config| config.timeouts.idle = IDLE);
+        for speaks in [true, false] {
+            let (mut ours, mut client) = connected(&shard).await;
+            let mut arrival = pin!(arrival(&mut client, &shard, false));
+            assert!(now(arrival.as_mut()).is_pending());
+            let _ = timeout(2 * IDLE, shard.timers.run()).await;
+            if !speaks {
+                assert!(matches!(now(arrival), Poll::Ready(Arrival::Gone)));
+                continue;
+            }
+            ours.write_all(REQUEST).unwrap();
+            assert!(now(arrival.as_mut()).is_pending());
+            assert!(matches!(arrival.await, Arrival::Head(length) if length == REQUEST.len()));
+        }
+    }
+
+    #[tokio::test]
+    async fn client_that_has_just_spoken_makes_no_room() {
+        let origin = Origin::named("a").await;
+        let (shard, _around) = idle(&origin, |_| {});
+        let (mut ours, mut client) = connected(&shard).await;
+        let mut speaker = pin!(arrival(&mut client, &shard, false));
+        assert!(now(speaker.as_mut()).is_pending());
+        shard.wanted.set(1);
+        ours.write_all(REQUEST).unwrap();
+        assert!(now(speaker.as_mut()).is_pending());
+        let (_ours, mut client) = connected(&shard).await;
+        let silent = pin!(arrival(&mut client, &shard, false));
+        assert!(matches!(now(silent), Poll::Ready(Arrival::Gone)));
+        assert_eq!(shard.wanted.get(), 0);
+        assert!(matches!(speaker.await, Arrival::Head(_)));
     }
 }

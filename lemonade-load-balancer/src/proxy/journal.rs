@@ -164,6 +164,11 @@ impl Journal {
         &self.asked
     }
 
+    /// Has the client named as the log wants it now.
+    pub(super) fn name_client(&mut self, truncated: bool) {
+        self.asked.name_client(truncated);
+    }
+
     pub(super) fn since(&self, at: Instant) -> Duration {
         // As most attempts begin. Subtracting costs more than the rest of a note.
         if at == self.started {
@@ -304,12 +309,13 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::asked::ClientName;
     use std::net::Ipv4Addr;
 
     fn begun(journals: &Rc<Journals>, request: &[u8]) -> Box<Journal> {
         let asker = Asker {
             address: (Ipv4Addr::LOCALHOST, 1).into(),
-            name: b"me",
+            name: &ClientName::default(),
         };
         journals.begin_unread(request, asker, Instant::now())
     }

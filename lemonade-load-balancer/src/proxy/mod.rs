@@ -1,9 +1,10 @@
 //! The proxy service: the request's story, from a client's socket to a backend's and back.
 //!
-//! [`shard`] is one core; [`downstream`] one client connection; [`forward`] one request; `exchange` one request on one
+//! [`shard`] is one core; [`accept`] its way in; [`downstream`] one client connection; [`forward`] one request; `exchange` one request on one
 //! backend connection; `relay` one message on its way. Nothing here takes a lock, sends on a channel or wakes another thread
 //! while requests succeed; what fails is reported to the control task.
 
+mod accept;
 mod access_log;
 mod admission;
 mod asked;
@@ -31,6 +32,7 @@ mod shard;
 mod sticky;
 mod tracing;
 mod upstream;
+mod view;
 
 pub(crate) use admission::Admission;
 pub(crate) use shard::{Shared, run};

@@ -2,7 +2,8 @@
 //!
 //! Of all others it costs one counter that only the shard knows.
 
-use super::shard::{Shard, View};
+use super::shard::Shard;
+use super::view::View;
 use crate::explain::Sketch;
 use crate::stats::ShardStats;
 use crate::strategy::PickContext;

@@ -110,12 +110,15 @@ impl Shard {
         }
     }
 
-    /// Asked by a client that is silent after an answer: whether its connection is wanted for another. Those who have been
+    /// Asked for a client that is silent after an answer: whether its connection is wanted for another. Those who have been
     /// silent longest ask first.
     pub(super) fn wants_room(&self) -> bool {
-        let wanted = self.wanted.get();
-        self.wanted.set(wanted.saturating_sub(1));
-        wanted > 0
+        self.wanted.get() > 0
+    }
+
+    /// One of them leaves.
+    pub(super) fn made_room(&self) {
+        self.wanted.update(|wanted| wanted.saturating_sub(1));
     }
 
     /// Says that this machine has no more of something, for a connection with `whom`.

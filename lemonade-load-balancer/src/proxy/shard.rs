@@ -3,55 +3,40 @@
 //! Shards share nothing on a request's way but the published snapshot, the backends' load and the rotation's cursor, all
 //! plain atomics. The kernel spreads new connections over the shards' listeners (`SO_REUSEPORT`).
 
+use super::accept;
 use super::access_log::Log;
-use super::admission::{Admission, Place};
+use super::admission::Admission;
 use super::asked::Asker;
 use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
-use super::downstream::{self, Client};
 use super::headers::{RequestId, RequestIds};
 use super::journal::{Journal, Journals};
 use super::queue::Queue;
-use super::reply::Reason;
 use super::sampling::Sampling;
 use super::scarcity::Complaint;
 use super::tracing::{Part, Traced};
 use super::upstream::Upstream;
-use crate::backend::{Backend, State};
-use crate::config::{Always, Limits, Retries, Timeouts, WhenFull};
+use super::view::View;
+use crate::config::{Always, Retries};
 use crate::control;
-use crate::descriptors::is_exhaustion;
 use crate::drain::{Drain, Phase};
-use crate::http1::HeadLimits;
 use crate::http1::fields::Field;
 use crate::http1::request::RequestHead;
-use crate::listen::{Feed, Old, Share};
+use crate::listen::Feed;
 use crate::log_file::LogWriter;
-use crate::snapshot::{Member, Published, Snapshot};
+use crate::snapshot::{Published, Snapshot};
 use crate::stats::{RequestStats, ShardStats};
 use crate::strategy::PickContext;
 use crate::traces::Traces;
 use arc_swap::ArcSwap;
-use std::cell::{Cell, OnceCell, RefCell, RefMut};
-use std::collections::HashMap;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::Notify;
+use tokio::task::JoinError;
 
-/// How long a handshake that has begun may take to its end when its socket is to close.
-const HANDSHAKE: Duration = Duration::from_secs(1);
-/// How long a socket that is to close waits for descriptors, for those in its queue.
-const MAKING_ROOM: Duration = Duration::from_secs(2);
-/// Connections beyond the limit that are given time to read why they are turned away, per shard: those are beyond every
-/// other bound.
-const MAX_TURNED_AWAY: usize = 256;
 /// How often idle backend connections are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -77,62 +62,17 @@ pub(crate) struct Shared {
     pub(crate) epoch: Instant,
 }
 
-/// A snapshot with this shard's way to each backend of its pool, in the same order, and after them to those on trial.
-#[derive(Debug)]
-pub(super) struct View {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) upstreams: Box<[Rc<Upstream>]>,
-}
-
-impl From<&Limits> for HeadLimits {
-    fn from(limits: &Limits) -> Self {
-        HeadLimits {
-            bytes: limits.header_bytes,
-            fields: limits.header_fields,
-            target: limits.uri_bytes,
-        }
-    }
-}
-
-/// The ways to `wanted`, which are in the order of `upstreams`.
-fn these<'u>(
-    upstreams: &'u [Rc<Upstream>],
-    wanted: &'u [Arc<Backend>],
-) -> impl Iterator<Item = Rc<Upstream>> + 'u {
-    let mut upstreams = upstreams.iter();
-    wanted.iter().filter_map(move |backend| {
-        upstreams
-            .find(|upstream| Arc::ptr_eq(&upstream.backend, backend))
-            .cloned()
-    })
-}
-
-impl View {
-    /// Some backend may take another request.
-    pub(super) fn has_room(&self) -> bool {
-        let mut pool = self.snapshot.pool.backends().iter();
-        pool.any(|backend| !backend.load.is_full())
-    }
-
-    pub(super) fn limits(&self) -> (Timeouts, HeadLimits) {
-        (
-            self.snapshot.config.timeouts,
-            HeadLimits::from(&self.snapshot.config.limits),
-        )
-    }
-}
-
 /// One core's state; everything in it belongs to one thread.
 #[derive(Debug)]
 pub(super) struct Shard {
-    index: usize,
+    pub(super) index: usize,
     pub(super) timers: Rc<Timers>,
     pub(super) retry_budget: Budget,
     pub(super) hedge_budget: Budget,
     pub(super) shared: Shared,
     pub(super) stats: Arc<RequestStats>,
     cache: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
-    view: RefCell<Rc<View>>,
+    pub(super) view: RefCell<Rc<View>>,
     /// This shard's way to every backend of the view's snapshot, in the order of its members.
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
     pub(super) rng: RefCell<fastrand::Rng>,
@@ -143,63 +83,15 @@ pub(super) struct Shard {
     pub(super) log: RefCell<Log>,
     /// A line waits, and none did.
     pub(super) log_begun: Notify,
-    draining: Cell<bool>,
+    pub(super) draining: Cell<bool>,
     /// Requests that wait for a descriptor.
     pub(super) short: Cell<u32>,
     pub(super) open: Cell<usize>,
     /// So many idle clients shall leave, for their descriptors.
     pub(super) wanted: Cell<usize>,
     /// Those of the open ones that have no place: they are only told so.
-    turned_away: Cell<usize>,
-    all_closed: Notify,
-}
-
-/// A client connection that counts as open until this drops.
-pub(super) struct OpenConnection {
-    shard: Rc<Shard>,
-    /// None: it is being turned away.
-    place: Option<Place>,
-}
-
-impl OpenConnection {
-    fn new(shard: &Rc<Shard>, place: Option<Place>) -> Self {
-        shard.open.set(shard.open.get() + 1);
-        if place.is_none() {
-            shard.turned_away.set(shard.turned_away.get() + 1);
-        }
-        OpenConnection {
-            shard: shard.clone(),
-            place,
-        }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        let shard = &self.shard;
-        // The runtime catches a panic where it polls the task, after everything that the connection held has been dropped: it
-        // costs this one connection. Seen from here it costs the others nothing.
-        if std::thread::panicking() {
-            ShardStats::count(&shard.stats.panics);
-        }
-        shard.open.set(shard.open.get() - 1);
-        match &self.place {
-            Some(place) => shard.shared.admission.leave(place),
-            None => shard.turned_away.set(shard.turned_away.get() - 1),
-        }
-        if shard.open.get() == 0 {
-            shard.all_closed.notify_one();
-        }
-    }
-}
-
-/// A connection that was accepted and is not yet served. It waits here, outside of whatever may be cancelled: dropping it
-/// would lose it without a word.
-struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
-    /// Where the client found us.
-    local: SocketAddr,
+    pub(super) turned_away: Cell<usize>,
+    pub(super) all_closed: Notify,
 }
 
 /// Runs one shard on the present thread's runtime until it has drained, or the drain is over. It serves the sockets that it
@@ -219,7 +111,7 @@ pub(crate) async fn run(index: usize, feed: Feed, stats: Arc<RequestStats>, shar
     let logged = shard.clone();
     let hand_over = move || hand_lines_over(logged.clone());
     tokio::task::spawn_local(keep_running(shard.clone(), "access log", hand_over));
-    let served = tokio::task::spawn_local(serve(shard, feed));
+    let served = tokio::task::spawn_local(accept::serve(shard, feed));
     tokio::select! {
         served = served => {
             if let Err(error) = served {
@@ -253,169 +145,6 @@ async fn hand_lines_over(shard: Rc<Shard>) {
 
 async fn sweep(shard: Rc<Shard>) {
     shard.sweep().await;
-}
-
-/// Accepts on whatever sockets there are, until there are none; then waits for the last connection to close.
-async fn serve(shard: Rc<Shard>, mut feed: Feed) {
-    let mut accepting = JoinSet::new();
-    let mut present = watch::Sender::new(Old::Held);
-    loop {
-        let fed = tokio::select! {
-            fed = feed.recv() => fed,
-            Some(ended) = accepting.join_next() => {
-                shard.accepting_ended(ended);
-                continue;
-            }
-        };
-        let Some(Share { sockets, old }) = fed else {
-            break;
-        };
-        let draining = sockets.is_empty();
-        // The new ones are served before the old ones are let go.
-        let next = watch::Sender::new(Old::Held);
-        for socket in sockets {
-            accepting.spawn_local(serve_socket(shard.clone(), socket, next.subscribe()));
-        }
-        present.send_replace(old);
-        present = next;
-        if draining {
-            break;
-        }
-    }
-    shard.draining.set(true);
-    shard.timers.wake_all();
-    drop(present);
-    while let Some(ended) = accepting.join_next().await {
-        shard.accepting_ended(ended);
-    }
-    while shard.open.get() > 0 {
-        shard.all_closed.notified().await;
-    }
-}
-
-/// Accepts on one socket until `present` says what is to become of it.
-async fn serve_socket(
-    shard: Rc<Shard>,
-    socket: std::net::TcpListener,
-    mut present: watch::Receiver<Old>,
-) {
-    let listener = socket
-        .local_addr()
-        .and_then(|local| Ok((TcpListener::from_std(socket)?, local)));
-    let (listener, local) = match listener {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
-    };
-    let mut waiting = None;
-    tokio::select! {
-        () = accept(&shard, &listener, local, &mut waiting) => {}
-        _ = present.changed() => {}
-    }
-    let old = *present.borrow();
-    if old == Old::Closing {
-        // Whoever had been let in when the filter was put on has this long to arrive.
-        let arriving = accept(&shard, &listener, local, &mut waiting);
-        let _ = tokio::time::timeout(HANDSHAKE, arriving).await;
-        accept_queued(&shard, listener, local).await;
-    }
-    if let Some(accepted) = waiting {
-        let place = shard.shared.admission.enter_anyway();
-        admit(&shard, accepted, Ok(place));
-    }
-}
-
-/// Accepts and admits without end. Who is accepted and has to wait for a place is in `waiting`, whatever becomes of this.
-async fn accept(
-    shard: &Rc<Shard>,
-    listener: &TcpListener,
-    local: SocketAddr,
-    waiting: &mut Option<Accepted>,
-) {
-    loop {
-        if let Some(peer) = waiting.as_ref().map(|accepted| accepted.peer) {
-            let place = shard.place(peer).await;
-            if let Some(accepted) = waiting.take() {
-                admit(shard, accepted, place);
-            }
-        }
-        shard.until_not_short().await;
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                *waiting = Some(Accepted {
-                    stream,
-                    peer,
-                    local,
-                });
-            }
-            Err(error) if is_exhaustion(&error) => shard.run_short(&error).await,
-            // The client gave up while it was queued.
-            Err(error) => tracing::debug!(%error, "accepting a connection failed"),
-        }
-    }
-}
-
-/// Closes the listener, but not over connections that the kernel has queued: in their clients' eyes they were accepted.
-/// Those for whom there is no room are told so, since nobody will be there to let them in later.
-async fn accept_queued(shard: &Rc<Shard>, listener: TcpListener, local: SocketAddr) {
-    let Ok(listener) = listener.into_std() else {
-        return;
-    };
-    let begun = Instant::now();
-    loop {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) if is_exhaustion(&error) && begun.elapsed() < MAKING_ROOM => {
-                shard.run_short(&error).await;
-                continue;
-            }
-            Err(error) if is_exhaustion(&error) => {
-                return tracing::error!(%error, "connections that wait to be accepted are lost");
-            }
-            // One client gave up while it was queued; the next may not have.
-            Err(_) => continue,
-        };
-        let ready = stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream));
-        match ready {
-            Ok(stream) => {
-                let place = shard.try_place(peer);
-                let accepted = Accepted {
-                    stream,
-                    peer,
-                    local,
-                };
-                admit(shard, accepted, place);
-            }
-            Err(error) => tracing::debug!(%error, "accepting a connection failed"),
-        }
-    }
-}
-
-/// Serves a connection in its place, or tells it why it has none.
-fn admit(shard: &Rc<Shard>, accepted: Accepted, place: Result<Place, Reason>) {
-    let Accepted {
-        stream,
-        peer,
-        local,
-    } = accepted;
-    ShardStats::count(&shard.stats.connections);
-    let client = Client::new(stream, peer, local, shard);
-    let reason = match place {
-        Ok(place) => {
-            let open = OpenConnection::new(shard, Some(place));
-            tokio::task::spawn_local(downstream::serve(client, shard.clone(), open));
-            return;
-        }
-        Err(reason) => reason,
-    };
-    ShardStats::count(match reason {
-        Reason::TooManyOfClient => &shard.stats.over_client_limit,
-        _ => &shard.stats.turned_away,
-    });
-    let open = OpenConnection::new(shard, None);
-    tokio::task::spawn_local(downstream::turn_away(client, shard.clone(), open, reason));
 }
 
 impl Shard {
@@ -466,58 +195,8 @@ impl Shard {
         self.view.borrow().clone()
     }
 
-    /// Takes over a new snapshot, keeping the idle connections to every backend that stays. Costs a few microseconds for
-    /// 1,000 backends of which most stay in their places: requests wait for it.
-    fn renew_view(&self, snapshot: Arc<Snapshot>) {
-        let old = self.upstreams.take();
-        let serves = |upstream: &&Rc<Upstream>, member: &Member| {
-            upstream.endpoint == member.config.endpoint
-                && Arc::ptr_eq(&upstream.backend, &member.live)
-        };
-        let elsewhere: OnceCell<HashMap<*const Backend, &Rc<Upstream>>> = OnceCell::new();
-        let find_elsewhere = |member: &Member| {
-            let by_backend = elsewhere.get_or_init(|| {
-                let backends = old.iter();
-                backends
-                    .map(|upstream| (Arc::as_ptr(&upstream.backend), upstream))
-                    .collect()
-            });
-            by_backend.get(&Arc::as_ptr(&member.live)).copied()
-        };
-        let upstream = |(place, member): (usize, &Member)| {
-            let same_place = old.get(place).filter(|upstream| serves(upstream, member));
-            let kept = same_place
-                .or_else(|| find_elsewhere(member).filter(|upstream| serves(upstream, member)));
-            let open = || Upstream::new(member.live.clone(), member.config.endpoint, self.index);
-            let upstream = kept.cloned().unwrap_or_else(|| Rc::new(open()));
-            upstream.rename(&member.config.name);
-            if matches!(member.live.state.get(), State::Unhealthy | State::Ejected) {
-                upstream.clear();
-            }
-            upstream
-        };
-        let upstreams: Vec<_> = snapshot.members.iter().enumerate().map(upstream).collect();
-        // Both have some of the members, in their order.
-        let in_pool = these(&upstreams, snapshot.pool.backends());
-        let on_trial = these(&upstreams, &snapshot.trials);
-        let ways = in_pool.chain(on_trial).collect();
-        self.upstreams.replace(upstreams);
-        self.sampling.adopt(snapshot.config.engine.trace_sample);
-        *self.view.borrow_mut() = Rc::new(View {
-            snapshot,
-            upstreams: ways,
-        });
-    }
-
-    fn accepting_ended(&self, ended: Result<(), JoinError>) {
-        // One that was let go has ended as it should.
-        if let Err(error) = ended {
-            self.ended_early("accepting", &error);
-        }
-    }
-
     /// A task that should have gone on did not.
-    fn ended_early(&self, name: &'static str, error: &JoinError) {
+    pub(super) fn ended_early(&self, name: &'static str, error: &JoinError) {
         if error.is_panic() {
             ShardStats::count(&self.stats.panics);
         }
@@ -596,49 +275,6 @@ impl Shard {
         spent
     }
 
-    /// A place for a client, or why there is none.
-    fn try_place(&self, peer: SocketAddr) -> Result<Place, Reason> {
-        let view = self.view();
-        let admission = &self.shared.admission;
-        admission.enter(peer.ip(), &view.snapshot.config)
-    }
-
-    /// The same, but where the configuration says so, a client waits for somebody to leave.
-    async fn place(&self, peer: SocketAddr) -> Result<Place, Reason> {
-        let place = self.try_place(peer);
-        if !self.shall_wait(&place) {
-            return place;
-        }
-        let mut published = self.shared.published.clone();
-        let watch = self.shared.admission.watch();
-        loop {
-            let mut left = pin!(watch.left());
-            left.as_mut().enable();
-            // Somebody may have left before it was watched for.
-            let place = self.try_place(peer);
-            if !self.shall_wait(&place) {
-                return place;
-            }
-            tokio::select! {
-                () = left => {}
-                // The limit may be another now.
-                changed = published.changed() => if !changed {
-                    return place;
-                },
-            }
-        }
-    }
-
-    fn shall_wait(&self, place: &Result<Place, Reason>) -> bool {
-        matches!(place, Err(Reason::TooManyConnections))
-            && self.view().snapshot.config.limits.when_full == WhenFull::Wait
-    }
-
-    /// So many are being turned away that they cannot all be waited for.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.turned_away.get() > MAX_TURNED_AWAY
-    }
-
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
     }
@@ -687,8 +323,9 @@ impl Drop for Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::backend::Backend;
     use crate::config::Config;
     use crate::listen::Inherited;
     use crate::log_file::{Destination, LogFile};
@@ -697,6 +334,7 @@ mod tests {
     use crate::{config, drain, listen};
     use lemonade_config::Environment;
     use lemonade_test::{Client, Origin, until};
+    use std::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     use tokio::task::LocalSet;
 
@@ -721,13 +359,25 @@ mod tests {
         }
     }
 
-    /// A shard that picks by `strategy`, and what has to outlive it.
-    struct Alone {
+    /// What there is around a shard, and has to outlive it.
+    pub(in crate::proxy) struct Around {
         address: SocketAddr,
+        shared: Shared,
         stats: Arc<RequestStats>,
         open: Arc<AtomicU32>,
         backend: Arc<Backend>,
         _held: (control::Task, Publisher, drain::Trigger),
+    }
+
+    /// A shard that accepts nobody by itself.
+    pub(in crate::proxy) fn idle(
+        origin: &Origin,
+        change: impl FnOnce(&mut Config),
+    ) -> (Rc<Shard>, Around) {
+        let strategy = Arc::new(RoundRobin::new(Arc::default()));
+        let (around, _) = around(origin, strategy, change);
+        let shard = Shard::new(0, around.stats.clone(), around.shared.clone());
+        (Rc::new(shard), around)
     }
 
     fn config_of(origin: &Origin) -> Config {
@@ -746,9 +396,13 @@ mod tests {
         config
     }
 
-    /// To be run by the tasks of the set.
-    fn alone(origin: &Origin, strategy: Arc<dyn Strategy>) -> (Alone, LocalSet) {
-        let config = config_of(origin);
+    fn around(
+        origin: &Origin,
+        strategy: Arc<dyn Strategy>,
+        change: impl FnOnce(&mut Config),
+    ) -> (Around, Feed) {
+        let mut config = config_of(origin);
+        change(&mut config);
         let (listeners, mut feeds, _) = listen::open(&config, Inherited::default()).unwrap();
         let address = listeners.listening().proxy;
         let (log, _) = LogFile::open(Destination::StandardOutput).unwrap();
@@ -788,23 +442,23 @@ mod tests {
             traces: crate::traces::channel().0,
             epoch,
         };
-        let stats = Arc::<RequestStats>::default();
-        let tasks = LocalSet::new();
-        tasks.spawn_local(run(0, feeds.remove(0), stats.clone(), shared));
-        let alone = Alone {
+        let around = Around {
             address,
-            stats,
+            shared,
+            stats: Arc::default(),
             open,
             backend,
             _held: (task, publisher, trigger),
         };
-        (alone, tasks)
+        (around, feeds.remove(0))
     }
 
     #[tokio::test]
     async fn panic_costs_one_connection_and_is_counted() {
         let origin = Origin::named("a").await;
-        let (shard, tasks) = alone(&origin, Arc::<Faulty>::default());
+        let (shard, feed) = around(&origin, Arc::<Faulty>::default(), |_| {});
+        let tasks = LocalSet::new();
+        tasks.spawn_local(run(0, feed, shard.stats.clone(), shard.shared.clone()));
         let test = async {
             let mut bystander = Client::connect(shard.address).await;
             assert_eq!(bystander.get("/").await.status(), 200);

@@ -7,7 +7,8 @@
 use super::claim::Slot;
 use super::forward::Request;
 use super::headers::Forwarding;
-use super::shard::{Shard, View};
+use super::shard::Shard;
+use super::view::View;
 use crate::affinity;
 use crate::config::{SameSite, Secure, Sticky};
 use crate::http1::fields::Known;

@@ -83,9 +83,14 @@ fn finish(mut row: Row, balancer: Apart, load: &Load, stall: Duration) -> Row {
     row.check(crossed.len() <= most, || {
         format!("{} crossed with a close, at most {most}", crossed.len())
     });
-    let lacks = |mishap: &&Mishap| mishap.what.contains("no resources left");
-    let others: Vec<&Mishap> = mishaps.iter().filter(|mishap| !lacks(mishap)).collect();
-    row.check(others.is_empty(), || format!("it is no lack: {others:?}"));
+    let lacks = |mishap: &Mishap| mishap.what.contains("no resources left");
+    let others: Vec<Mishap> = mishaps
+        .into_iter()
+        .filter(|mishap| !lacks(mishap))
+        .collect();
+    row.check(others.is_empty(), || {
+        format!("it is no lack: {:?}", load::summary(&others))
+    });
     row.requests = load.requests();
     row.stall = stall;
     row.peak_rss = balancer.peak_rss() + peak_rss(Path::new("/proc/self"));

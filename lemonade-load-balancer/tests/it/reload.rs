@@ -3,8 +3,11 @@
 use crate::balancer::{Balancer, GET, balancer_of_file, ok};
 use lemonade_load_balancer::backend::State;
 use lemonade_test::{Broken, Client, Connection, Gate, Message, Origin, until};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -332,6 +335,61 @@ async fn changed_limits_hold_for_connections_that_are_open() {
     // The one already waiting may have been promised the old limit; the next one is not.
     client.get("/").await;
     assert_eq!(client.ask(&long).await.status(), 414);
+}
+
+/// A request is logged as the configuration has it by then, whatever it was when the request came.
+#[tokio::test]
+async fn client_of_a_request_under_way_is_hidden_when_that_is_asked_for() {
+    let (gate, sulks) = (Gate::shut(), Arc::new(AtomicBool::new(true)));
+    let (at_gate, in_script) = (gate.clone(), sulks.clone());
+    let script = move |mut connection: Connection| {
+        let (gate, sulks) = (at_gate.clone(), in_script.clone());
+        async move {
+            while connection.request().await.is_ok() {
+                if sulks.swap(false, Relaxed) {
+                    return gate.passed().await;
+                }
+                connection.send(ok("a")).await;
+            }
+        }
+    };
+    let (a, b) = (
+        Origin::start(script.clone()).await,
+        Origin::start(script).await,
+    );
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("access.log");
+    let more = |redact: &str| format!("access_log: {{ file: {}{redact} }}\n", log.display());
+    let (_folder, path) = folder(&text(&[&a, &b], &more("")));
+    let balancer = balancer_of_file(&path);
+    let mut client = balancer.client().await;
+    let edit = async {
+        until("a backend was asked", || !sulks.load(Relaxed)).await;
+        write(
+            &path,
+            &text(&[&a, &b], &more(", redact: { client: truncate }")),
+        );
+        until("clients are to be hidden", || {
+            balancer
+                .app
+                .published()
+                .load()
+                .config
+                .access_log
+                .truncate_clients
+        })
+        .await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(client.get("/"), edit);
+    assert_eq!(answer.text(), "a");
+    until("it is logged", || {
+        fs::read_to_string(&log).is_ok_and(|it| !it.is_empty())
+    })
+    .await;
+    let line: Value = serde_json::from_slice(&fs::read(&log).unwrap()).unwrap();
+    assert_eq!(line["client"], "127.0.0.0");
+    assert_eq!(line["attempts"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

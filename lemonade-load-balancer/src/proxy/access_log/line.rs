@@ -2,7 +2,6 @@
 
 use super::text::{escaped, quoted};
 use crate::decimal::{seconds, whole};
-use crate::http1::Version;
 use crate::proxy::asked::Asked;
 use crate::proxy::journal::Attempt;
 use crate::proxy::upstream::Upstream;
@@ -30,9 +29,10 @@ impl Line<'_> {
     pub(super) fn json(&self, ended: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(ended);
-        out.push(b'"');
-        let trace_id = self.asked.trace_id.as_ref();
-        plain(b",\"trace_id\":\"", trace_id.map_or(&[], |id| id), out);
+        if let Some(id) = &self.asked.trace_id {
+            out.extend_from_slice(b"\",\"trace_id\":\"");
+            out.extend_from_slice(id);
+        }
         out.extend_from_slice(self.asked.json());
         number(b",\"status\":", u64::from(self.status), out);
         word(b",\"flag\":\"", self.flag, out);
@@ -73,14 +73,6 @@ impl Line<'_> {
         out.push(b']');
     }
 
-    fn protocol(&self) -> &'static [u8] {
-        match self.asked.version {
-            None => b"",
-            Some(Version::Http10) => b"HTTP/1.0",
-            Some(Version::Http11) => b"HTTP/1.1",
-        }
-    }
-
     /// Writes the line for people, with its line feed.
     pub(super) fn text(&self, ended: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(ended);
@@ -92,7 +84,7 @@ impl Line<'_> {
         escaped(self.asked.host(), out);
         escaped(self.asked.path(), out);
         out.push(b' ');
-        out.extend_from_slice(self.protocol());
+        out.extend_from_slice(self.asked.protocol());
         out.extend_from_slice(b"\" ");
         whole(u64::from(self.status), out);
         out.push(b' ');
@@ -183,7 +175,7 @@ fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Of what holds nothing that needs escaping, as hex digits, a method (a token, RFC 9110 5.6.2), a word of ours.
+/// Of what holds nothing that needs escaping.
 fn plain(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(name);

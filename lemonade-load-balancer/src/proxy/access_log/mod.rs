@@ -7,11 +7,12 @@
 mod line;
 pub(super) mod text;
 
-use super::asked::{Asker, named};
+use super::asked::{Asker, ClientName};
 use super::journal::Journal;
 use super::reply::Reason;
-use super::shard::{Shard, View};
+use super::shard::Shard;
 use super::upstream::Upstream;
+use super::view::View;
 use crate::config::{AccessLog, AccessLogFormat};
 use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
 use crate::timestamp::{Stamp, since_1970};
@@ -109,6 +110,7 @@ impl Shard {
             return;
         }
         let sampled = journal.sampled;
+        journal.name_client(config.truncate_clients);
         let (asked, noted) = journal.read(finish.total, None);
         if !sampled
             && !config
@@ -149,7 +151,7 @@ impl Shard {
         let now = Instant::now();
         let asker = Asker {
             address: client,
-            name: &named(client, config.truncate_clients),
+            name: &ClientName::of(client, config.truncate_clients),
         };
         let journal = self.journals.begin_unread(unread, asker, now);
         let line = Line {
