@@ -3,21 +3,20 @@
 
 use std::time::Duration;
 
-/// `00` to `99`, one behind the other: two digits for one division.
-const PAIRS: [u8; 200] = {
-    let mut pairs = [0; 200];
+/// `00` to `99`: two digits for one division.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
     let mut number = 0;
     while number < 100 {
-        pairs[2 * number] = b'0' + (number / 10) as u8;
-        pairs[2 * number + 1] = b'0' + (number % 10) as u8;
+        pairs[number][0] += (number / 10) as u8;
+        pairs[number][1] += (number % 10) as u8;
         number += 1;
     }
     pairs
 };
 
 fn pair(number: u32) -> [u8; 2] {
-    let place = 2 * (number % 100) as usize;
-    [PAIRS[place], PAIRS[place + 1]]
+    PAIRS[(number % 100) as usize]
 }
 
 /// Writes a number.

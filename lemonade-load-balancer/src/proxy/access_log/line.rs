@@ -114,16 +114,9 @@ impl Line<'_> {
         if self.attempts.len() > 1 {
             number(b" attempts=", self.attempts.len() as u64, out);
         }
-        for (name, took) in [
-            (b" queue=".as_slice(), self.queue),
-            (b" connect=", self.connect),
-            (b" first_byte=", self.first_byte),
-        ] {
-            if !took.is_zero() {
-                time(name, took, out);
-                out.push(b's');
-            }
-        }
+        time_with_unit(b" queue=", self.queue, out);
+        time_with_unit(b" connect=", self.connect, out);
+        time_with_unit(b" first_byte=", self.first_byte, out);
         if self.bytes_in > 0 {
             number(b" bytes_in=", self.bytes_in, out);
         }
@@ -167,7 +160,7 @@ impl Attempt {
 }
 
 /// `name`: with the quote that begins the text.
-fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+fn text<const N: usize>(name: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(name);
         escaped(value, out);
@@ -176,7 +169,7 @@ fn text(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Of what holds nothing that needs escaping.
-fn plain(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+fn plain<const N: usize>(name: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.extend_from_slice(name);
         out.extend_from_slice(value);
@@ -184,19 +177,26 @@ fn plain(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn word(name: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
+fn word<const N: usize>(name: &[u8; N], word: Option<&'static str>, out: &mut Vec<u8>) {
     plain(name, word.unwrap_or_default().as_bytes(), out);
 }
 
-fn number(name: &[u8], value: u64, out: &mut Vec<u8>) {
+fn number<const N: usize>(name: &[u8; N], value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     whole(value, out);
 }
 
 /// None where it took no time: nothing was waited for, or it did not come to that.
-fn time(name: &[u8], value: Duration, out: &mut Vec<u8>) {
+fn time<const N: usize>(name: &[u8; N], value: Duration, out: &mut Vec<u8>) {
     if !value.is_zero() {
         out.extend_from_slice(name);
         seconds(value, out);
+    }
+}
+
+fn time_with_unit<const N: usize>(name: &[u8; N], value: Duration, out: &mut Vec<u8>) {
+    if !value.is_zero() {
+        time(name, value, out);
+        out.push(b's');
     }
 }
