@@ -16,9 +16,10 @@ use crate::http1::request::RequestHead;
 use crate::seal::Said;
 use crate::snapshot::MOST_COOKIES;
 use crate::stats::ShardStats;
+use crate::timestamp::since_1970;
 use std::io::Write;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// What a request says about where its client was.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,8 +104,7 @@ fn is_half_over(said: Said, config: &Sticky) -> bool {
 
 /// So much later than now, in seconds since 1970, which last until 2106.
 fn seconds(later: Duration) -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let then = now.unwrap_or_default() + later;
+    let then = since_1970(SystemTime::now()) + later;
     u32::try_from(then.as_secs()).unwrap_or(u32::MAX)
 }
 

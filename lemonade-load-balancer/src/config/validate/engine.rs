@@ -199,3 +199,70 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{faults, good};
+    use super::*;
+
+    #[test]
+    fn engine_is_written_short_or_in_full() {
+        let engine = |text: &str| {
+            let text = format!("backends: [\"127.0.0.1:2\"]\nengine: {text}\n");
+            good(&text).engine
+        };
+        assert_eq!(engine("on"), crate::config::EngineConfig::default());
+        assert_eq!(engine("off").settings.mode, Mode::Off);
+        assert_eq!(engine("advise").settings.mode, Mode::Advise);
+        let full = engine(
+            "{mode: advise, cooldown: 1s, candidates: random, rules: [{when: p99 > 1s, use: round_robin}]}",
+        );
+        assert_eq!(full.settings.mode, Mode::Advise);
+        assert_eq!(full.settings.candidates, [Name::Random]);
+        assert_eq!(full.settings.rules[0].name, "rule_0");
+    }
+
+    #[test]
+    fn engine_that_could_not_work_is_refused() {
+        for (engine, expected) in [
+            ("fast", "`on`, `advise`, `off` or a table"),
+            (
+                "{trace_sample: 0}",
+                "engine.trace_sample: expected 1 to 1000000, or `off`, found 0",
+            ),
+            ("{cooldown: 10ms}", "engine.cooldown: expected 1s to 24h"),
+            (
+                "{candidates: [adaptive]}",
+                "engine.candidates[0]: `adaptive` chooses",
+            ),
+            ("{candidates: [random, random]}", "named twice"),
+            (
+                "{rules: [{when: p99 > 1s}]}",
+                "engine.rules[0]: expected `when` and `use`",
+            ),
+            (
+                "{rules: [{when: p98 > 1s, use: random}]}",
+                "engine.rules[0].when: column 1: unknown metric `p98` (did you mean",
+            ),
+            (
+                "{rules: [{name: calm, when: p99 > 1s, use: random}]}",
+                "a rule of the engine's own",
+            ),
+            (
+                "{rules: [{when: external.age > 1, use: random}]}",
+                "no source in `engine.prometheus` is called `age`",
+            ),
+            (
+                "{prometheus: [{name: age}]}",
+                "expected `name`, `url` and `query`",
+            ),
+            (
+                "{prometheus: [{name: age, url: \"https://a:1\", query: up}]}",
+                "engine.prometheus[0].url: expected a URL that begins with `http://`",
+            ),
+        ] {
+            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nengine: {engine}\n"));
+            assert!(found.contains(expected), "{engine}: {found}");
+        }
+    }
+}

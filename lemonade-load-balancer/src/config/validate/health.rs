@@ -183,3 +183,68 @@ fn initial(raw: RawInitial) -> Initial {
 fn is_value(value: &str) -> bool {
     value.len() <= MOST_TEXT && http1::fields::is_field_value(value.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{faults, good};
+    use super::*;
+
+    #[test]
+    fn probe_is_written_short_or_in_full() {
+        let probe = |health: &str| {
+            let text = format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n");
+            good(&text).health.unwrap().probe
+        };
+        let service = |service: &str| Probe::Grpc {
+            service: service.to_owned(),
+        };
+        assert_eq!(probe("grpc"), service(""));
+        assert_eq!(probe("{probe: grpc, service: a.B}"), service("a.B"));
+        let Probe::Http(http) = probe(
+            "{method: HEAD, path: /x, expect: [200-204, \"301\", 404], headers: {Host: a.example}}",
+        ) else {
+            panic!("not the probe that was written");
+        };
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("HEAD", "/x"));
+        let good = (200..600).filter(|status| http.expect.contain(*status));
+        assert!(good.eq([200, 201, 202, 203, 204, 301, 404]));
+        assert_eq!(http.headers, [("Host".to_owned(), "a.example".to_owned())]);
+    }
+
+    #[test]
+    fn probe_that_could_not_mean_anything_is_refused() {
+        for (health, expected) in [
+            (
+                "{probe: tcp, path: /x}",
+                "health.path: belongs to `probe: http`",
+            ),
+            (
+                "{probe: grpc, expect: 200}",
+                "health.expect: belongs to `probe: http`",
+            ),
+            ("{service: x}", "health.service: belongs to `probe: grpc`"),
+            (
+                "{expect: [200, 2xx]}",
+                "health.expect[1]: expected a status",
+            ),
+            ("{expect: 299-200}", "expected a status"),
+            ("{expect: 100-299}", "expected final statuses"),
+            ("{body: \"\"}", "health.body: expected a text"),
+            ("{body: x, method: HEAD}", "has no body"),
+            ("{method: POST}", "health.method"),
+            (
+                "{headers: {Content-Length: \"3\"}}",
+                "`Content-Length`: is the probe's own business",
+            ),
+            ("{headers: {\"a b\": x}}", "`a b`: expected a header's name"),
+            ("{headers: {x: \"a\\nb\"}}", "`x`: expected a value"),
+            ("{headers: {Host: \"a b\"}}", "`Host`: expected a host name"),
+            ("{headers: {a: x, A: y}}", "in another case"),
+            ("{initial: well}", "health.initial"),
+            ("udp", "`grpc`, a path"),
+        ] {
+            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n"));
+            assert!(found.contains(expected), "{health}: {found}");
+        }
+    }
+}

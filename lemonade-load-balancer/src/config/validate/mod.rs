@@ -535,7 +535,6 @@ fn parse_network(text: &str) -> Option<Network> {
 mod tests {
     use super::*;
     use crate::config::{HealthConfig, Probe};
-    use crate::decision::Mode;
     use crate::strategy::Name;
     use std::io::Write;
 
@@ -646,65 +645,6 @@ mod tests {
     }
 
     #[test]
-    fn probe_is_written_short_or_in_full() {
-        let probe = |health: &str| {
-            let text = format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n");
-            good(&text).health.unwrap().probe
-        };
-        let service = |service: &str| Probe::Grpc {
-            service: service.to_owned(),
-        };
-        assert_eq!(probe("grpc"), service(""));
-        assert_eq!(probe("{probe: grpc, service: a.B}"), service("a.B"));
-        let Probe::Http(http) = probe(
-            "{method: HEAD, path: /x, expect: [200-204, \"301\", 404], headers: {Host: a.example}}",
-        ) else {
-            panic!("not the probe that was written");
-        };
-        assert_eq!((http.method.as_str(), http.path.as_str()), ("HEAD", "/x"));
-        let good = (200..600).filter(|status| http.expect.contain(*status));
-        assert!(good.eq([200, 201, 202, 203, 204, 301, 404]));
-        assert_eq!(http.headers, [("Host".to_owned(), "a.example".to_owned())]);
-    }
-
-    #[test]
-    fn probe_that_could_not_mean_anything_is_refused() {
-        for (health, expected) in [
-            (
-                "{probe: tcp, path: /x}",
-                "health.path: belongs to `probe: http`",
-            ),
-            (
-                "{probe: grpc, expect: 200}",
-                "health.expect: belongs to `probe: http`",
-            ),
-            ("{service: x}", "health.service: belongs to `probe: grpc`"),
-            (
-                "{expect: [200, 2xx]}",
-                "health.expect[1]: expected a status",
-            ),
-            ("{expect: 299-200}", "expected a status"),
-            ("{expect: 100-299}", "expected final statuses"),
-            ("{body: \"\"}", "health.body: expected a text"),
-            ("{body: x, method: HEAD}", "has no body"),
-            ("{method: POST}", "health.method"),
-            (
-                "{headers: {Content-Length: \"3\"}}",
-                "`Content-Length`: is the probe's own business",
-            ),
-            ("{headers: {\"a b\": x}}", "`a b`: expected a header's name"),
-            ("{headers: {x: \"a\\nb\"}}", "`x`: expected a value"),
-            ("{headers: {Host: \"a b\"}}", "`Host`: expected a host name"),
-            ("{headers: {a: x, A: y}}", "in another case"),
-            ("{initial: well}", "health.initial"),
-            ("udp", "`grpc`, a path"),
-        ] {
-            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nhealth: {health}\n"));
-            assert!(found.contains(expected), "{health}: {found}");
-        }
-    }
-
-    #[test]
     fn faults_of_the_whole_are_found() {
         assert!(faults("listen: 127.0.0.1:1\n").contains("there are no backends"));
         let found = faults(
@@ -725,67 +665,6 @@ mod tests {
             faults("strategy: lest_connections\nbackends: [\"a:1\"]\n")
                 .contains("did you mean `least_connections`")
         );
-    }
-
-    #[test]
-    fn engine_is_written_short_or_in_full() {
-        let engine = |text: &str| {
-            let text = format!("backends: [\"127.0.0.1:2\"]\nengine: {text}\n");
-            good(&text).engine
-        };
-        assert_eq!(engine("on"), crate::config::EngineConfig::default());
-        assert_eq!(engine("off").settings.mode, Mode::Off);
-        assert_eq!(engine("advise").settings.mode, Mode::Advise);
-        let full = engine(
-            "{mode: advise, cooldown: 1s, candidates: random, rules: [{when: p99 > 1s, use: round_robin}]}",
-        );
-        assert_eq!(full.settings.mode, Mode::Advise);
-        assert_eq!(full.settings.candidates, [Name::Random]);
-        assert_eq!(full.settings.rules[0].name, "rule_0");
-    }
-
-    #[test]
-    fn engine_that_could_not_work_is_refused() {
-        for (engine, expected) in [
-            ("fast", "`on`, `advise`, `off` or a table"),
-            (
-                "{trace_sample: 0}",
-                "engine.trace_sample: expected 1 to 1000000, or `off`, found 0",
-            ),
-            ("{cooldown: 10ms}", "engine.cooldown: expected 1s to 24h"),
-            (
-                "{candidates: [adaptive]}",
-                "engine.candidates[0]: `adaptive` chooses",
-            ),
-            ("{candidates: [random, random]}", "named twice"),
-            (
-                "{rules: [{when: p99 > 1s}]}",
-                "engine.rules[0]: expected `when` and `use`",
-            ),
-            (
-                "{rules: [{when: p98 > 1s, use: random}]}",
-                "engine.rules[0].when: column 1: unknown metric `p98` (did you mean",
-            ),
-            (
-                "{rules: [{name: calm, when: p99 > 1s, use: random}]}",
-                "a rule of the engine's own",
-            ),
-            (
-                "{rules: [{when: external.age > 1, use: random}]}",
-                "no source in `engine.prometheus` is called `age`",
-            ),
-            (
-                "{prometheus: [{name: age}]}",
-                "expected `name`, `url` and `query`",
-            ),
-            (
-                "{prometheus: [{name: age, url: \"https://a:1\", query: up}]}",
-                "engine.prometheus[0].url: expected a URL that begins with `http://`",
-            ),
-        ] {
-            let found = faults(&format!("backends: [\"127.0.0.1:2\"]\nengine: {engine}\n"));
-            assert!(found.contains(expected), "{engine}: {found}");
-        }
     }
 
     #[test]

@@ -168,17 +168,13 @@ fn text<const N: usize>(name: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Of what holds nothing that needs escaping.
-fn plain<const N: usize>(name: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
-    if !value.is_empty() {
+/// One of ours: there is nothing to escape.
+fn word<const N: usize>(name: &[u8; N], word: Option<&'static str>, out: &mut Vec<u8>) {
+    if let Some(word) = word {
         out.extend_from_slice(name);
-        out.extend_from_slice(value);
+        out.extend_from_slice(word.as_bytes());
         out.push(b'"');
     }
-}
-
-fn word<const N: usize>(name: &[u8; N], word: Option<&'static str>, out: &mut Vec<u8>) {
-    plain(name, word.unwrap_or_default().as_bytes(), out);
 }
 
 fn number<const N: usize>(name: &[u8; N], value: u64, out: &mut Vec<u8>) {
