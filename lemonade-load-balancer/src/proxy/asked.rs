@@ -1,115 +1,240 @@
 //! What a request said of itself, as it came, for whoever reads about it afterwards. Of its target only the path is kept, since
 //! queries hold secrets.
 //!
-//! It is kept as a line of the access log tells it in JSON ([`super::access_log`]), so that writing the line takes two copies
-//! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes.
+//! It is kept as a line of the access log tells it in JSON ([`super::access_log`]), so that writing the line takes a few copies
+//! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes. What a connection's
+//! requests have in common is kept once, with the connection: most of them differ in their path alone.
 
-use super::access_log::text::{escaped, is_plain};
+use super::access_log::text::{escaped, is_plain, is_plain_without};
 use super::headers::{MAX_REQUEST_ID, RequestId};
-use super::tracing::Part;
+use super::tracing::Tracing;
 use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use crate::traces::context::TraceParent;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::Range;
+use std::rc::Rc;
 
-/// Texts that are kept.
-const TEXTS: usize = 7;
+/// Bytes that are kept of each text, so that no client decides how long a line gets.
+const MOST_METHOD: usize = 64;
+const MOST_HOST: usize = 256;
+const MOST_PATH: usize = 8 << 10;
+const MOST_USER_AGENT: usize = 1 << 10;
+/// Memory that a connection may hold between requests for what they have in common.
+const KEPT_COMMON: usize = 1 << 10;
 
-/// One of them.
-#[derive(Clone, Copy, Debug)]
-enum Text {
-    RequestId,
-    Client,
-    Method,
-    Host,
-    Path,
-    Protocol,
-    UserAgent,
+/// Texts as JSON, one behind another, each with its name before it.
+#[derive(Debug)]
+struct Texts<const N: usize> {
+    json: Vec<u8>,
+    /// As they came, those that had to be escaped.
+    raw: Vec<u8>,
+    places: [Place; N],
 }
 
-impl Text {
-    /// Bytes that are kept of it, so that no client decides how long a line gets.
-    fn most(self) -> usize {
-        match self {
-            Text::RequestId => MAX_REQUEST_ID,
-            Text::Client | Text::Method | Text::Protocol => 64,
-            Text::Host => 256,
-            Text::Path => 8 << 10,
-            Text::UserAgent => 1 << 10,
+/// Where one of them is by itself.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    begin: u32,
+    end: u32,
+    is_raw: bool,
+}
+
+impl<const N: usize> Texts<N> {
+    const fn none() -> Self {
+        let nowhere = Place {
+            begin: 0,
+            end: 0,
+            is_raw: false,
+        };
+        Texts {
+            json: Vec::new(),
+            raw: Vec::new(),
+            places: [nowhere; N],
         }
     }
 
-    /// Ours, or checked when it was read: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
-    fn is_plain_anyway(self) -> bool {
-        matches!(
-            self,
-            Text::Client | Text::Method | Text::Host | Text::Protocol
-        )
+    /// Makes room for others; every one of them is to be said anew.
+    fn clear(&mut self) {
+        self.json.clear();
+        self.raw.clear();
+    }
+
+    /// The same of those behind this one, which is plain.
+    fn cut_behind(&mut self, text: usize) {
+        self.json.truncate(self.places[text].end as usize);
+        self.raw.clear();
+    }
+
+    /// Writes a text behind its name, if it says anything. `plain`: nothing in it has to be escaped.
+    fn say<const L: usize>(&mut self, text: usize, name: &[u8; L], said: &[u8], plain: bool) {
+        let mut place = Place {
+            begin: 0,
+            end: 0,
+            is_raw: false,
+        };
+        if !said.is_empty() {
+            self.json.extend_from_slice(name);
+            place.begin = self.json.len() as u32;
+            debug_assert!(!plain || is_plain(said), "{said:?}");
+            match plain {
+                true => self.json.extend_from_slice(said),
+                false => {
+                    escaped(said, &mut self.json);
+                    place.begin = self.raw.len() as u32;
+                    place.is_raw = true;
+                    self.raw.extend_from_slice(said);
+                }
+            }
+            place.end = place.begin + said.len() as u32;
+        }
+        self.places[text] = place;
+    }
+
+    fn text(&self, text: usize) -> &[u8] {
+        let Place { begin, end, is_raw } = self.places[text];
+        let texts = if is_raw { &self.raw } else { &self.json };
+        &texts[begin as usize..end as usize]
+    }
+
+    fn weight(&self) -> usize {
+        self.json.capacity() + self.raw.capacity()
     }
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asker<'a> {
-    pub(super) address: SocketAddr,
-    pub(super) name: &'a ClientName,
-}
-
-/// A client as the access log names it.
-#[derive(Debug, Default)]
-pub(super) struct ClientName {
-    text: Box<[u8]>,
+/// What the requests of a connection have in common, until one of them says otherwise.
+#[derive(Debug)]
+pub(super) struct Common {
+    client: SocketAddr,
+    /// Only the client's network is named.
     truncated: bool,
+    texts: Texts<4>,
+    /// Where the user agent's part begins, which ends the line.
+    end: usize,
 }
 
-impl ClientName {
-    /// Its address and port, or the network that it is in.
-    pub(super) fn of(client: SocketAddr, truncated: bool) -> Self {
-        let mut text = Vec::with_capacity(22);
+/// Its texts.
+const CLIENT: usize = 0;
+const METHOD: usize = 1;
+const HOST: usize = 2;
+const USER_AGENT: usize = 3;
+
+/// Of a request that nobody sent.
+static NOTHING: Common = Common {
+    client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    truncated: false,
+    texts: Texts::none(),
+    end: 0,
+};
+
+impl Common {
+    fn of(client: SocketAddr, truncated: bool) -> Self {
+        let mut name = Vec::with_capacity(22);
         // A vector takes as much as comes.
         let _ = match truncated {
-            true => write!(text, "{}", network(client.ip())),
-            false => write!(text, "{client}"),
+            true => write!(name, "{}", network(client.ip())),
+            false => write!(name, "{client}"),
         };
-        ClientName {
-            text: text.into(),
+        let mut texts = Texts::none();
+        texts.say(CLIENT, b"\",\"client\":\"", &name, true);
+        Common {
+            client,
             truncated,
+            texts,
+            end: 0,
         }
+    }
+
+    /// Has it say this from now on. Method and host have been checked: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
+    fn say(&mut self, method: &[u8], host: &[u8], user_agent: &[u8]) {
+        let texts = &mut self.texts;
+        texts.cut_behind(CLIENT);
+        let method = up_to(MOST_METHOD, method);
+        texts.say(METHOD, b"\",\"method\":\"", method, true);
+        let host = up_to(MOST_HOST, host);
+        texts.say(HOST, b"\",\"host\":\"", host, true);
+        self.end = texts.json.len();
+        let user_agent = up_to(MOST_USER_AGENT, user_agent);
+        let plain = is_plain(user_agent);
+        texts.say(USER_AGENT, b",\"user_agent\":\"", user_agent, plain);
+        texts.json.extend_from_slice(match user_agent {
+            b"" => b"}\n",
+            _ => b"\"}\n",
+        });
+    }
+
+    fn says(&self, method: &[u8], host: &[u8], user_agent: &[u8]) -> bool {
+        let is = |text, said| self.texts.text(text) == said;
+        is(USER_AGENT, user_agent) && is(HOST, host) && is(METHOD, method)
+    }
+
+    /// The same with the client named so.
+    fn renamed(&self, truncated: bool) -> Self {
+        let text = |text| self.texts.text(text);
+        let mut renamed = Common::of(self.client, truncated);
+        renamed.say(text(METHOD), text(HOST), text(USER_AGENT));
+        renamed
+    }
+}
+
+/// Who asks, and what he said the last time.
+#[derive(Debug)]
+pub(super) struct Asker<'a> {
+    pub(super) address: SocketAddr,
+    /// Only his network is to be named.
+    pub(super) truncated: bool,
+    /// Of his connection; `None` before the first request that somebody may read about.
+    pub(super) common: &'a mut Option<Rc<Common>>,
+}
+
+impl Asker<'_> {
+    fn says(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
+        match self.common {
+            Some(common) if common.says(method, host, user_agent) => common.clone(),
+            _ => self.says_otherwise(method, host, user_agent),
+        }
+    }
+
+    #[inline(never)]
+    fn says_otherwise(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
+        let mut common = (self.common.take())
+            .and_then(Rc::into_inner)
+            .unwrap_or_else(|| Common::of(self.address, self.truncated));
+        common.say(method, host, user_agent);
+        let is_short = common.texts.weight() <= KEPT_COMMON;
+        let common = Rc::new(common);
+        *self.common = is_short.then(|| common.clone());
+        common
     }
 }
 
 /// What a request said of itself.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) client: SocketAddr,
-    /// Of the client's name.
-    truncated: bool,
+    common: Option<Rc<Common>>,
     /// `None` where it could not be read.
     pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`, or of a trace that is told of.
     pub(super) trace_id: Option<[u8; 32]>,
-    /// All texts but the user agent, as JSON; then that, and the line's end; then, if one of them had to be escaped, all as they
-    /// came.
-    line: Vec<u8>,
-    /// Where the user agent's part begins and ends.
-    tail: Range<usize>,
-    /// Where each text is by itself.
-    places: [Range<u32>; TEXTS],
+    /// What is its own.
+    texts: Texts<2>,
+    /// Where the path's part begins, and the protocol's.
+    path: usize,
 }
+
+/// Its texts.
+const REQUEST_ID: usize = 0;
+const PATH: usize = 1;
 
 impl Asked {
     pub(super) fn nothing() -> Self {
         Asked {
-            client: (Ipv4Addr::UNSPECIFIED, 0).into(),
-            truncated: false,
+            common: None,
             version: None,
             trace_id: None,
-            line: Vec::new(),
-            tail: 0..0,
-            places: Default::default(),
+            texts: Texts::none(),
+            path: 0,
         }
     }
 
@@ -118,24 +243,25 @@ impl Asked {
         head: &RequestHead<'_>,
         id: &RequestId,
         asker: Asker<'_>,
-        part: Option<&Part>,
+        tracing: &Tracing,
     ) {
-        self.trace_id = match part {
-            Some(part) => part.logged_id(),
-            None => head.only(Known::Traceparent).and_then(trace_id),
+        self.trace_id = match tracing {
+            Tracing::Part(part) => Some(part.trace_id()),
+            Tracing::Unrecorded(_) => None,
+            Tracing::Off => head.only(Known::Traceparent).and_then(trace_id),
         };
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        let path = path(head.target);
-        let texts = [id.as_bytes(), head.method, host, path, user_agent];
-        self.keep(asker, Some(head.version), texts);
+        self.common = Some(asker.says(head.method, host, user_agent));
+        let plain = matches!(id, RequestId::Made(_)) || is_plain(id.as_bytes());
+        self.say(id.as_bytes(), plain, head.target, Some(head.version));
     }
 
     /// What can be told of a request that was refused: as much of its first line as is in order.
     pub(super) fn read_unread(&mut self, bytes: &[u8], asker: Asker<'_>) {
         let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
         let mut words = bytes[..end].split(|byte| *byte == b' ');
-        let is_method = |word: &&[u8]| word.len() <= Text::Method.most() && is_token(word);
+        let is_method = |word: &&[u8]| word.len() <= MOST_METHOD && is_token(word);
         // A word that ends with what came may go on.
         let method = words
             .next()
@@ -144,150 +270,113 @@ impl Asked {
         // Of a whole URI the beginning may hold a password.
         let is_path = |word: &&[u8]| method.is_some() && word.starts_with(b"/");
         let target = words.next().filter(is_path).unwrap_or_default();
-        self.trace_id = None;
         let version = match words.next() {
             Some(b"HTTP/1.1") => Some(Version::Http11),
             Some(b"HTTP/1.0") => Some(Version::Http10),
             _ => None,
         };
-        let method = method.unwrap_or_default();
-        self.keep(asker, version, [b"", method, b"", path(target), b""]);
+        self.trace_id = None;
+        self.common = Some(asker.says(method.unwrap_or_default(), b"", b""));
+        self.say(b"", true, target, version);
+    }
+
+    fn say(&mut self, id: &[u8], plain: bool, target: &[u8], version: Option<Version>) {
+        self.version = version;
+        let texts = &mut self.texts;
+        texts.clear();
+        let id = up_to(MAX_REQUEST_ID, id);
+        texts.say(REQUEST_ID, b"\",\"request_id\":\"", id, plain);
+        self.path = texts.json.len();
+        // Most have no query, and their path is looked at once.
+        let whole = is_plain_without(b'?', target);
+        let path = up_to(MOST_PATH, if whole { target } else { path(target) });
+        let plain = whole || is_plain(path);
+        texts.say(PATH, b"\",\"path\":\"", path, plain);
+        texts.json.extend_from_slice(match version {
+            Some(Version::Http11) => b"\",\"protocol\":\"HTTP/1.1\"",
+            Some(Version::Http10) => b"\",\"protocol\":\"HTTP/1.0\"",
+            None => b"\"",
+        });
+    }
+
+    /// Lets go of what it shares with its connection. What it said is gone with that.
+    pub(super) fn forget_common(&mut self) {
+        self.common = None;
     }
 
     /// Has the client named as it is to be now, if that was otherwise when the request began.
     pub(super) fn name_client(&mut self, truncated: bool) {
-        if self.truncated != truncated || self.client_name().is_empty() {
-            self.name_client_anew(truncated);
+        if let Some(common) = &mut self.common
+            && common.truncated != truncated
+        {
+            *common = Rc::new(common.renamed(truncated));
         }
-    }
-
-    #[cold]
-    fn name_client_anew(&mut self, truncated: bool) {
-        let texts = [
-            self.request_id(),
-            self.method(),
-            self.host(),
-            self.path(),
-            self.user_agent(),
-        ]
-        .map(<[u8]>::to_vec);
-        let asker = Asker {
-            address: self.client,
-            name: &ClientName::of(self.client, truncated),
-        };
-        self.keep(asker, self.version, texts.each_ref().map(Vec::as_slice));
-    }
-
-    /// `texts`: id, method, host, path, user agent.
-    fn keep(&mut self, asker: Asker<'_>, version: Option<Version>, texts: [&[u8]; 5]) {
-        let [id, method, host, path, user_agent] = texts;
-        self.client = asker.address;
-        self.truncated = asker.name.truncated;
-        self.version = version;
-        let protocol: &[u8] = match version {
-            None => b"",
-            Some(Version::Http10) => b"HTTP/1.0",
-            Some(Version::Http11) => b"HTTP/1.1",
-        };
-        self.line.clear();
-        let id_escaped = self.say(Text::RequestId, b"\",\"request_id\":\"", id);
-        self.say(Text::Client, b"\",\"client\":\"", &asker.name.text);
-        self.say(Text::Method, b"\",\"method\":\"", method);
-        self.say(Text::Host, b"\",\"host\":\"", host);
-        let path_escaped = self.say(Text::Path, b"\",\"path\":\"", path);
-        self.say(Text::Protocol, b"\",\"protocol\":\"", protocol);
-        self.line.push(b'"');
-        let begin = self.line.len();
-        let agent_escaped = self.say(Text::UserAgent, b",\"user_agent\":\"", user_agent);
-        self.line.extend_from_slice(match user_agent {
-            b"" => b"}\n",
-            _ => b"\"}\n",
-        });
-        self.tail = begin..self.line.len();
-        if id_escaped || path_escaped || agent_escaped {
-            self.keep_raw(Text::RequestId, id);
-            self.keep_raw(Text::Path, path);
-            self.keep_raw(Text::UserAgent, user_agent);
-        }
-    }
-
-    /// Writes one of the texts behind its name, if it says anything. Returns whether something in it had to be escaped.
-    fn say<const N: usize>(&mut self, text: Text, name: &[u8; N], said: &[u8]) -> bool {
-        let said = &said[..said.len().min(text.most())];
-        if said.is_empty() {
-            self.places[text as usize] = 0..0;
-            return false;
-        }
-        self.line.extend_from_slice(name);
-        let begin = self.line.len();
-        debug_assert!(!text.is_plain_anyway() || is_plain(said), "{text:?}");
-        let plain = text.is_plain_anyway() || is_plain(said);
-        match plain {
-            true => self.line.extend_from_slice(said),
-            false => escaped(said, &mut self.line),
-        }
-        self.places[text as usize] = begin as u32..self.line.len() as u32;
-        !plain
-    }
-
-    #[cold]
-    fn keep_raw(&mut self, text: Text, said: &[u8]) {
-        let begin = self.line.len();
-        let said = &said[..said.len().min(text.most())];
-        self.line.extend_from_slice(said);
-        self.places[text as usize] = begin as u32..self.line.len() as u32;
     }
 
     /// The fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends it.
-    pub(super) fn json(&self) -> &[u8] {
-        &self.line[..self.tail.start]
+    pub(super) fn json(&self) -> [&[u8]; 3] {
+        let (id, path) = self.texts.json.split_at(self.path);
+        let common = self.common();
+        [id, &common.texts.json[..common.end], path]
     }
 
     /// Those that stand at the line's end, being long; and that end.
     pub(super) fn json_end(&self) -> &[u8] {
-        &self.line[self.tail.clone()]
+        let common = self.common();
+        &common.texts.json[common.end..]
     }
 
-    fn text(&self, text: Text) -> &[u8] {
-        let place = &self.places[text as usize];
-        &self.line[place.start as usize..place.end as usize]
+    fn common(&self) -> &Common {
+        self.common.as_deref().unwrap_or(&NOTHING)
     }
 
-    /// As [`ClientName`] has it.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.common().client
+    }
+
+    /// As the log names it: address and port, or the network that it is in.
     pub(super) fn client_name(&self) -> &[u8] {
-        self.text(Text::Client)
+        self.common().texts.text(CLIENT)
     }
 
     pub(super) fn method(&self) -> &[u8] {
-        self.text(Text::Method)
+        self.common().texts.text(METHOD)
     }
 
     pub(super) fn host(&self) -> &[u8] {
-        self.text(Text::Host)
+        self.common().texts.text(HOST)
     }
 
     pub(super) fn path(&self) -> &[u8] {
-        self.text(Text::Path)
+        self.texts.text(PATH)
     }
 
-    /// `HTTP/1.1`, as a line tells it.
-    pub(super) fn protocol(&self) -> &[u8] {
-        self.text(Text::Protocol)
+    /// As a line tells it.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self.version {
+            None => "",
+            Some(Version::Http10) => "HTTP/1.0",
+            Some(Version::Http11) => "HTTP/1.1",
+        }
     }
 
     pub(super) fn user_agent(&self) -> &[u8] {
-        self.text(Text::UserAgent)
+        self.common().texts.text(USER_AGENT)
     }
 
     /// Empty where there was no request to give one to.
     pub(super) fn request_id(&self) -> &[u8] {
-        self.text(Text::RequestId)
+        self.texts.text(REQUEST_ID)
     }
 
-    /// About how much memory it holds.
+    /// About how much memory it holds by itself.
     pub(super) fn weight(&self) -> usize {
-        self.line.capacity()
+        self.texts.weight()
     }
+}
+
+fn up_to(most: usize, text: &[u8]) -> &[u8] {
+    &text[..text.len().min(most)]
 }
 
 /// A target without its query.
@@ -318,22 +407,30 @@ mod tests {
     use serde_json::json;
     use std::net::SocketAddrV4;
 
-    const CLIENT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4711));
+    const SOMEBODY: SocketAddr =
+        SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4711));
 
-    fn asked(texts: [&[u8]; 5]) -> Asked {
+    /// As it is kept of a client that said something else before.
+    fn asked([id, method, host, path, user_agent]: [&[u8]; 5]) -> Asked {
+        let mut kept = None;
         let mut asked = Asked::nothing();
-        let asker = Asker {
-            address: CLIENT,
-            name: &ClientName::of(CLIENT, false),
-        };
-        // What it held before is gone.
-        asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", asker);
-        asked.keep(asker, Some(Version::Http10), texts);
+        asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", asker(&mut kept));
+        asked.forget_common();
+        asked.common = Some(asker(&mut kept).says(method, host, user_agent));
+        asked.say(id, is_plain(id), path, Some(Version::Http10));
         asked
     }
 
+    fn asker(common: &mut Option<Rc<Common>>) -> Asker<'_> {
+        Asker {
+            address: SOMEBODY,
+            truncated: false,
+            common,
+        }
+    }
+
     fn json(asked: &Asked) -> serde_json::Value {
-        let line = [b"{\"\":\"", asked.json(), asked.json_end()].concat();
+        let line = [b"{\"\":\"", &*asked.json().concat(), asked.json_end()].concat();
         assert!(line.ends_with(b"}\n"));
         serde_json::from_slice(&line).unwrap()
     }
@@ -387,16 +484,32 @@ mod tests {
     }
 
     #[test]
-    fn client_that_was_not_named_is_named_when_it_is_asked_for() {
-        let mut asked = Asked::nothing();
-        let asker = Asker {
-            address: CLIENT,
-            name: &ClientName::default(),
-        };
-        asked.read_unread(b"GET / HTTP/1.1\r\n", asker);
-        assert!(asked.client_name().is_empty());
-        asked.name_client(false);
-        assert_eq!(json(&asked)["client"], "192.0.2.7:4711");
+    fn what_a_connection_said_is_kept_while_it_says_the_same() {
+        let mut kept = None;
+        let first = asker(&mut kept).says(b"GET", b"shop", b"me");
+        let same = asker(&mut kept).says(b"GET", b"shop", b"me");
+        assert!(Rc::ptr_eq(&first, &same));
+        // Of the first somebody reads yet.
+        let other = asker(&mut kept).says(b"GET", b"shop", b"you");
+        let text = |common: &Common, text| common.texts.text(text).to_vec();
+        assert_eq!(
+            [text(&first, USER_AGENT), text(&other, USER_AGENT)],
+            [b"me".to_vec(), b"you".to_vec()]
+        );
+        drop((first, same, other));
+        let posted = asker(&mut kept).says(b"POST", b"shop", b"you");
+        assert_eq!(
+            [text(&posted, CLIENT), text(&posted, METHOD)],
+            [b"192.0.2.7:4711".to_vec(), b"POST".to_vec()]
+        );
+    }
+
+    #[test]
+    fn long_texts_are_not_kept_between_requests() {
+        let mut kept = None;
+        let long = asker(&mut kept).says(b"GET", b"shop", &[b'x'; 2000]);
+        assert_eq!(long.texts.text(USER_AGENT).len(), MOST_USER_AGENT);
+        assert!(kept.is_none());
     }
 
     fn said() -> impl Strategy<Value = Vec<u8>> {
@@ -415,16 +528,17 @@ mod tests {
     proptest! {
         #[test]
         fn texts_are_kept_as_they_came_and_as_json(texts in [said(), said(), said()], host in "[a-z.:-]{0,40}") {
-            let [id, path, user_agent] = &texts;
+            let [id, target, user_agent] = &texts;
             let host = host.as_bytes();
-            let asked = asked([id, b"GET", host, path, user_agent]);
+            let asked = asked([id, b"GET", host, target, user_agent]);
+            let path = path(target);
             prop_assert_eq!(
                 [asked.request_id(), asked.host(), asked.path(), asked.user_agent()],
                 [&id[..], host, path, user_agent]
             );
             prop_assert_eq!([asked.client_name(), asked.method()], [&b"192.0.2.7:4711"[..], b"GET"]);
             let json = json(&asked);
-            for (name, text) in ["request_id", "path", "user_agent"].iter().zip(&texts) {
+            for (name, text) in ["request_id", "path", "user_agent"].iter().zip([&id[..], path, user_agent]) {
                 let expected = (!text.is_empty()).then(|| String::from_utf8_lossy(text));
                 prop_assert_eq!(json[name].as_str(), expected.as_deref());
             }
@@ -460,11 +574,7 @@ mod tests {
             (b"", "", "", None),
         ] {
             let mut asked = Asked::nothing();
-            let asker = Asker {
-                address: CLIENT,
-                name: &ClientName::default(),
-            };
-            asked.read_unread(bytes, asker);
+            asked.read_unread(bytes, asker(&mut None));
             assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
             assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
             assert_eq!(asked.version, version, "{bytes:?}");

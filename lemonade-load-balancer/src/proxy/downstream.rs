@@ -4,7 +4,7 @@
 //! 3 KB.
 
 use super::accept::OpenConnection;
-use super::asked::{Asker, ClientName};
+use super::asked::{Asker, Common};
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -14,7 +14,6 @@ use super::hops;
 use super::reply::{self, Reason, Style};
 use super::shard::Shard;
 use super::sticky::Shown;
-use super::tracing::Part;
 use crate::affinity::Recognised;
 use crate::config::Config;
 use crate::http1::fields::Known;
@@ -56,20 +55,16 @@ struct Said {
     config: Arc<Config>,
     /// To backends.
     forwarding: Forwarding,
-    /// In the access log; nothing while that is off.
-    name: ClientName,
+    /// What its requests have in common, for whoever reads about them; `None` while nobody does.
+    common: Option<Rc<Common>>,
 }
 
 impl Said {
     fn of(peer: SocketAddr, local: SocketAddr, config: &Arc<Config>) -> Self {
-        let log = &config.access_log;
         Said {
             config: config.clone(),
             forwarding: Forwarding::new(peer, local, &config.headers),
-            name: match log.is_off() {
-                true => ClientName::default(),
-                false => ClientName::of(peer, log.truncate_clients),
-            },
+            common: None,
         }
     }
 }
@@ -273,7 +268,7 @@ fn read_request(
     let config = &view.snapshot.config;
     let mut scratch = shard.scratch();
     let Said {
-        forwarding, name, ..
+        forwarding, common, ..
     } = match &mut client.said {
         Some(said) if Arc::ptr_eq(&said.config, config) => said,
         stale => stale.insert(Said::of(client.peer, client.local, config)),
@@ -285,11 +280,11 @@ fn read_request(
     let key = view.snapshot.key();
     let key = key.map(|by| Recognised::of(&head, by, forwarding.peer, &config.headers).key());
     let shown = Shown::of(&head, forwarding, &view, shard);
-    let part = shard.part(&head, &view);
+    let tracing = shard.tracing(&head, &view);
     let own = headers::Own {
         id: &id,
         cookie: config.sticky.as_ref().map(|sticky| sticky.cookie.as_str()),
-        trace: part.as_ref().map(Part::told),
+        trace: tracing.told(),
     };
     let mut outbound = Output::new();
     headers::write_request(
@@ -307,9 +302,10 @@ fn read_request(
     };
     let asker = Asker {
         address: client.peer,
-        name,
+        truncated: config.access_log.truncate_clients,
+        common,
     };
-    let journal = shard.journal(&head, &id, asker, started, part.as_ref(), &outbound);
+    let journal = shard.journal(&head, &id, asker, started, &tracing, &outbound);
     let request = Request {
         outbound,
         framing: head.framing,

@@ -35,6 +35,8 @@ pub(super) struct Exchange<'e> {
     pub(super) relay: &'e mut Relay,
     pub(super) request: &'e Request,
     config: &'e Config,
+    /// When the attempt began on its connection.
+    sent: Instant,
     /// How long the backend may take to begin its answer.
     patience: Duration,
     /// What is set with an answer that is no failure.
@@ -69,6 +71,8 @@ pub(super) struct Answer {
     /// It says when to come back: the backend is busy, not broken.
     pub(super) retry_after: bool,
     pub(super) first_byte: Instant,
+    /// How long that took since the attempt began on its connection.
+    pub(super) took: Duration,
 }
 
 impl Answer {
@@ -94,7 +98,7 @@ pub(super) enum Answered {
     Final(Box<Answer>),
     /// 101: both connections now belong to another protocol.
     Switched {
-        first_byte: Instant,
+        took: Duration,
     },
 }
 
@@ -105,6 +109,7 @@ impl<'e> Exchange<'e> {
         relay: &'e mut Relay,
         request: &'e Request,
         config: &'e Config,
+        sent: Instant,
         patience: Duration,
     ) -> Self {
         Exchange {
@@ -113,6 +118,7 @@ impl<'e> Exchange<'e> {
             relay,
             request,
             config,
+            sent,
             patience,
             cookie: None,
             timing: None,
@@ -136,7 +142,8 @@ impl<'e> Exchange<'e> {
                             .map_err(|_| Failure::ClientGone)?;
                     }
                     if status == 101 {
-                        return Ok(Answered::Switched { first_byte });
+                        let took = first_byte.saturating_duration_since(self.sent);
+                        return Ok(Answered::Switched { took });
                     }
                 }
             }
@@ -196,6 +203,7 @@ impl<'e> Exchange<'e> {
         let delimited = chunks || !matches!(head.framing, Framing::UntilClose | Framing::Chunked);
         let keep_alive =
             self.request.keep_alive && delimited && self.upload == Upload::Done && !draining;
+        let took = first_byte.saturating_duration_since(self.sent);
         let mut out = Output::new();
         let recipient = Recipient {
             version: self.request.version,
@@ -203,7 +211,7 @@ impl<'e> Exchange<'e> {
             id: &self.request.id,
             // Nobody is to be kept where it failed.
             cookie: self.cookie.as_deref().filter(|_| head.status < 500),
-            spent: self.timing.as_ref().map(|timing| timing.spent(first_byte)),
+            spent: self.timing.as_ref().map(|timing| timing.spent(took)),
         };
         headers::write_response(head, &recipient, &mut out);
         Answer {
@@ -222,6 +230,7 @@ impl<'e> Exchange<'e> {
             },
             retry_after: head.says_busy(),
             first_byte,
+            took,
         }
     }
 

@@ -144,6 +144,8 @@ pub(super) struct Ended {
     pub(super) next: Next,
     /// Why, where the status does not say it all.
     pub(super) flag: Option<&'static str>,
+    /// When its answer's last byte had been passed on.
+    pub(super) at: Instant,
 }
 
 /// How long a client may take to read a reply that ends its request.
@@ -342,18 +344,25 @@ async fn attempt<'s>(
     }
     let slot = &*slot;
     let patience = slot.patience(config.timeouts.response_header, repeatable);
-    let mut exchange = Exchange::new(client, &mut connection, relay, request, config, patience);
+    let mut exchange = Exchange::new(
+        client,
+        &mut connection,
+        relay,
+        request,
+        config,
+        sent,
+        patience,
+    );
     exchange.cookie = sticky::cookie(request, slot, view, shard);
     if config.headers.server_timing {
-        exchange.timing = Some(Timing::new(request.started, departed, attempts));
+        exchange.timing = Some(Timing::new(request.started, sent, departed, attempts));
     }
     let mut answer = match exchange.answer(shard).await? {
         Answered::Final(answer) => answer,
-        Answered::Switched { first_byte } => {
+        Answered::Switched { took } => {
             exchange.begin_answering();
-            let took = first_byte.saturating_duration_since(sent);
             shard.record_switch(slot, took);
-            attempts.note(|journal| journal.answered(&slot.upstream, 101, first_byte));
+            attempts.note(|journal| journal.answered(&slot.upstream, 101, took));
             attempts.answered(slot.upstream.clone(), took);
             let (up, down) = exchange.tunnel().await;
             attempts.tunnelled(up, down);
@@ -361,13 +370,13 @@ async fn attempt<'s>(
                 status: 101,
                 next: Next::Close,
                 flag: None,
+                at: Instant::now(),
             });
         }
     };
-    let took = answer.first_byte.saturating_duration_since(sent);
-    attempts.answered(slot.upstream.clone(), took);
-    attempts.note(|journal| journal.answered(&slot.upstream, answer.status, answer.first_byte));
-    shard.record(slot, &answer, took, view);
+    attempts.answered(slot.upstream.clone(), answer.took);
+    attempts.note(|journal| journal.answered(&slot.upstream, answer.status, answer.took));
+    shard.record(slot, &answer, view);
     let refused = Failure::Refused(answer.status);
     let failed_trial = on_trial && answer.is_fault();
     if answer.status >= 400
@@ -376,7 +385,7 @@ async fn attempt<'s>(
     {
         shard.record_whole(slot, &answer);
         if answer.whole.is_some_and(|length| exchange.discard(length)) && answer.reusable {
-            put_back(connection, &slot.upstream, &answer, config);
+            put_back(connection, &slot.upstream, &answer, Instant::now(), config);
         }
         return Err(refused);
     }
@@ -395,11 +404,13 @@ async fn attempt<'s>(
                 status: answer.status,
                 next: Next::Abort,
                 flag: Some(failure.flag()),
+                at: Instant::now(),
             });
         }
     }
+    let now = Instant::now();
     if answer.reusable && uploaded {
-        put_back(connection, &slot.upstream, &answer, config);
+        put_back(connection, &slot.upstream, &answer, now, config);
     }
     Ok(Ended {
         status: answer.status,
@@ -409,6 +420,7 @@ async fn attempt<'s>(
             (false, false) => Next::Linger,
         },
         flag: None,
+        at: now,
     })
 }
 
@@ -484,9 +496,15 @@ async fn open(
     .await
 }
 
-fn put_back(connection: Connection, upstream: &Upstream, answer: &Answer, config: &Config) {
+fn put_back(
+    connection: Connection,
+    upstream: &Upstream,
+    answer: &Answer,
+    now: Instant,
+    config: &Config,
+) {
     let idle = config.timeouts.upstream_idle;
-    upstream.put_back(connection, Instant::now(), idle, answer.keep_alive_timeout);
+    upstream.put_back(connection, now, idle, answer.keep_alive_timeout);
 }
 
 /// Tells the client that there is no answer, if it is still there to be told.
@@ -501,6 +519,7 @@ async fn fail(
             status: 499,
             next: Next::Abort,
             flag: Some("client_gone"),
+            at: Instant::now(),
         };
     };
     let keep_alive = request.keep_alive && may_keep;
@@ -523,5 +542,6 @@ async fn fail(
         status: reason.status(),
         next,
         flag: Some(reason.flag()),
+        at: Instant::now(),
     }
 }

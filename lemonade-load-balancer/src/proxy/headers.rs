@@ -12,6 +12,7 @@ use crate::http1::fields::{Field, Known, is_named};
 use crate::http1::framing::Framing;
 use crate::http1::request::RequestHead;
 use crate::http1::response::ResponseHead;
+use crate::traces::context;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -115,9 +116,9 @@ impl Forwarding {
 
 /// What a backend is told of the trace that its request belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trace {
-    /// The value of `traceparent`.
-    pub(crate) parent: [u8; 55],
+pub(crate) struct Trace<'t> {
+    /// Its `traceparent`.
+    pub(crate) line: &'t context::Line,
     /// The client's `tracestate` still means something.
     pub(crate) keeps_state: bool,
 }
@@ -129,7 +130,7 @@ pub(crate) struct Own<'o> {
     /// The name of a cookie that is ours: the backend does not get it.
     pub(crate) cookie: Option<&'o str>,
     /// Instead of what the client said; its line is the last.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<Trace<'o>>,
 }
 
 /// Writes `head` as the backend gets it.
@@ -206,7 +207,7 @@ pub(crate) fn write_request(
         line(out, b"Upgrade: ", protocol);
     }
     if let Some(trace) = &own.trace {
-        line(out, b"traceparent: ", &trace.parent);
+        out.extend_from_slice(trace.line);
     }
     out.extend_from_slice(b"\r\n");
 }

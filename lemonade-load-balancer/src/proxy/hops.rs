@@ -14,7 +14,7 @@ use super::shard::Shard;
 use crate::http1::fields::{self, Known};
 use crate::http1::framing::Framing;
 use crate::http1::request::RequestHead;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a request may have been here before. Every balancer of ours goes by the same name, so a chain of them looks
 /// like a circle: edge, region, cluster and mesh make four, and nobody builds five. More would only let a circle turn longer,
@@ -118,6 +118,7 @@ pub(super) async fn give(
         status: answer.status,
         next,
         flag: answer.flag,
+        at: Instant::now(),
     };
     let mut unattempted = Attempts::new(0, request.journal.take());
     shard.finished(&request, &shard.view(), &mut unattempted, &ended, 0);

@@ -9,7 +9,7 @@ use super::asked::{Asked, Asker};
 use super::forward::Failure;
 use super::headers::RequestId;
 use super::relay::Relay;
-use super::tracing::{Part, Traced};
+use super::tracing::{Traced, Tracing};
 use super::upstream::Upstream;
 use crate::http1::request::RequestHead;
 use crate::traces::context::span_id;
@@ -58,10 +58,10 @@ impl Journals {
         id: &RequestId,
         asker: Asker<'_>,
         started: Instant,
-        part: Option<&Part>,
+        tracing: &Tracing,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.asked.read(head, id, asker, part);
+        journal.asked.read(head, id, asker, tracing);
         journal
     }
 
@@ -99,6 +99,7 @@ impl Journals {
     pub(super) fn give_back(&self, mut journal: Box<Journal>) {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
+        journal.asked.forget_common();
         journal.lent = false;
         (journal.traced, journal.picked) = (None, Cell::default());
         let mut kept = self.blank.borrow_mut();
@@ -233,9 +234,10 @@ impl Journal {
         self.note(upstream, |attempt| attempt.reused = true);
     }
 
-    pub(super) fn answered(&self, upstream: &Rc<Upstream>, status: u16, at: Instant) {
+    /// An answer came so long after the attempt had begun on its connection.
+    pub(super) fn answered(&self, upstream: &Rc<Upstream>, status: u16, took: Duration) {
         self.note(upstream, |attempt| {
-            attempt.first_byte = Some(self.since(at));
+            attempt.first_byte = Some(attempt.sent() + took);
             attempt.status = Some(status);
         });
     }
@@ -248,8 +250,11 @@ impl Journal {
 
     /// A copy was not worth waiting for, and another goes on.
     pub(super) fn refused(&self, upstream: &Rc<Upstream>, status: u16) {
-        self.answered(upstream, status, Instant::now());
-        self.note(upstream, |attempt| attempt.ended = attempt.first_byte);
+        let now = self.since(Instant::now());
+        self.note(upstream, |attempt| {
+            (attempt.first_byte, attempt.ended) = (Some(now), Some(now));
+            attempt.status = Some(status);
+        });
     }
 
     /// Only the attempt at `upstream` goes on: whoever else is under way was overtaken.
@@ -297,6 +302,11 @@ impl Journal {
 }
 
 impl Attempt {
+    /// When it could be sent.
+    pub(super) fn sent(&self) -> Duration {
+        self.connected.unwrap_or(self.began)
+    }
+
     /// Nothing happens to an attempt that has ended.
     fn end(&mut self, at: Duration, error: Option<&'static str>) {
         if self.ended.is_none() {
@@ -309,13 +319,13 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::asked::ClientName;
     use std::net::Ipv4Addr;
 
     fn begun(journals: &Rc<Journals>, request: &[u8]) -> Box<Journal> {
         let asker = Asker {
             address: (Ipv4Addr::LOCALHOST, 1).into(),
-            name: &ClientName::default(),
+            truncated: false,
+            common: &mut None,
         };
         journals.begin_unread(request, asker, Instant::now())
     }

@@ -18,14 +18,15 @@ use crate::snapshot::Panic;
 use crate::stats::{Outcome, ShardStats};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The status of whoever asks too often; some backends say it when they have too much to do.
 const TOO_MANY: u16 = 429;
 
 impl Shard {
     /// Records a backend's answer, and what it says of the backend.
-    pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, took: Duration, view: &View) {
+    pub(super) fn record(&self, slot: &Slot<'_>, answer: &Answer, view: &View) {
+        let took = answer.took;
         let upstream = &*slot.upstream;
         let backend = &upstream.backend;
         upstream
@@ -239,14 +240,13 @@ impl Shard {
         ended: &Ended,
         bytes_in: u64,
     ) {
-        let now = Instant::now();
-        let total = now.saturating_duration_since(request.started);
+        let total = ended.at.saturating_duration_since(request.started);
         self.stats.record(ended.status, total);
         let Some(mut journal) = attempts.journal.take() else {
             return;
         };
         let finish = Finish {
-            ended: now,
+            ended: ended.at,
             total,
             status: ended.status,
             flag: ended.flag,

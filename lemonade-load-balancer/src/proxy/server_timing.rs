@@ -7,34 +7,47 @@ use std::time::{Duration, Instant};
 /// What is known of a request's time when its attempt has been sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    started: Instant,
     queue: Duration,
     retry: Duration,
     connect: Duration,
-    sent: Instant,
+    own: Duration,
+    /// How long after its attempt had begun on its connection.
+    delay: Duration,
 }
 
 impl Timing {
-    pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Self {
+    /// `began`: when the attempt began on its connection; `sent`: when it was sent, no sooner.
+    pub(super) fn new(
+        started: Instant,
+        began: Instant,
+        sent: Instant,
+        attempts: &Attempts,
+    ) -> Self {
+        let delay = sent.saturating_duration_since(began);
+        // Most attempts begin with their request.
+        let before = match began == started {
+            true => delay,
+            false => sent.saturating_duration_since(started),
+        };
+        let elsewhere = attempts.queued + attempts.lost + attempts.connecting;
         Timing {
-            started,
             queue: attempts.queued,
             retry: attempts.lost,
             connect: attempts.connecting,
-            sent,
+            own: before.saturating_sub(elsewhere),
+            delay,
         }
     }
 
-    /// The same when the answer's head has come. It goes to the client at once: the clock is not read again.
-    pub(super) fn spent(&self, first_byte: Instant) -> Spent {
-        let elsewhere = self.queue + self.retry + self.connect;
-        let before = self.sent.saturating_duration_since(self.started);
+    /// The same when the answer's head has come, so long after the attempt began. It goes to the client at once: the clock is not
+    /// read again.
+    pub(super) fn spent(&self, took: Duration) -> Spent {
         Spent {
             queue: self.queue,
             retry: self.retry,
             connect: self.connect,
-            backend: first_byte.saturating_duration_since(self.sent),
-            own: before.saturating_sub(elsewhere),
+            backend: took.saturating_sub(self.delay),
+            own: self.own,
         }
     }
 }
@@ -84,36 +97,27 @@ mod tests {
     #[test]
     fn parts_add_up_to_the_whole() {
         let started = Instant::now();
-        let after = |millis| started + Duration::from_millis(millis);
-        let timing = Timing {
-            started,
-            queue: Duration::from_millis(5),
-            retry: Duration::ZERO,
-            connect: Duration::from_millis(2),
-            sent: after(8),
-        };
-        let written = |timing: &Timing| {
+        let millis = Duration::from_millis;
+        let written = |queued, lost, connecting, began| {
+            let mut attempts = Attempts::new(0, None);
+            (attempts.queued, attempts.lost) = (millis(queued), lost);
+            attempts.connecting = millis(connecting);
+            let (began, sent) = (started + millis(began), started + millis(8));
+            let timing = Timing::new(started, began, sent, &attempts);
+            let took = started + millis(20) - began;
             let mut out = Vec::new();
-            timing.spent(after(20)).write(&mut out);
+            timing.spent(took).write(&mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
-            written(&timing),
+            written(5, Duration::ZERO, 2, 7),
             "Server-Timing: queue;dur=5.000, connect;dur=2.000, backend;dur=12.000, lemonade;dur=1.000\r\n"
         );
-        let retried = Timing {
-            retry: Duration::from_micros(1001),
-            ..timing
-        };
-        assert!(written(&retried).contains(", retry;dur=1.001, connect"));
-        assert!(written(&retried).contains("lemonade;dur=0.000"));
-        let at_once = Timing {
-            queue: Duration::ZERO,
-            connect: Duration::ZERO,
-            ..timing
-        };
+        let retried = written(5, Duration::from_micros(1001), 2, 8);
+        assert!(retried.contains(", retry;dur=1.001, connect"));
+        assert!(retried.contains("backend;dur=12.000, lemonade;dur=0.000"));
         assert_eq!(
-            written(&at_once),
+            written(0, Duration::ZERO, 0, 0),
             "Server-Timing: backend;dur=12.000, lemonade;dur=8.000\r\n"
         );
     }

@@ -15,7 +15,7 @@ use super::journal::{Journal, Journals};
 use super::queue::Queue;
 use super::sampling::Sampling;
 use super::scarcity::Complaint;
-use super::tracing::{Part, Traced};
+use super::tracing::{Traced, Tracing};
 use super::upstream::Upstream;
 use super::view::View;
 use crate::config::{Always, Retries};
@@ -29,6 +29,7 @@ use crate::snapshot::{Published, Snapshot};
 use crate::stats::{RequestStats, ShardStats};
 use crate::strategy::PickContext;
 use crate::traces::Traces;
+use crate::traces::context::Unrecorded;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -78,6 +79,7 @@ pub(super) struct Shard {
     pub(super) rng: RefCell<fastrand::Rng>,
     pub(super) sampling: Sampling,
     ids: RefCell<RequestIds>,
+    pub(super) unrecorded: Unrecorded,
     scratch: RefCell<Vec<Field>>,
     pub(super) journals: Rc<Journals>,
     pub(super) log: RefCell<Log>,
@@ -152,6 +154,7 @@ impl Shard {
         let mut rng = fastrand::Rng::new();
         let snapshot = shared.published.load();
         let ids = RequestIds::new(&mut rng);
+        let unrecorded = Unrecorded::new(&mut rng);
         let empty = View {
             snapshot: snapshot.clone(),
             upstreams: Box::default(),
@@ -170,6 +173,7 @@ impl Shard {
             rng: RefCell::new(rng),
             sampling: Sampling::default(),
             ids: RefCell::new(ids),
+            unrecorded,
             scratch: RefCell::default(),
             journals: Rc::default(),
             log: RefCell::new(log),
@@ -295,12 +299,12 @@ impl Shard {
         id: &RequestId,
         asker: Asker<'_>,
         started: Instant,
-        part: Option<&Part>,
+        tracing: &Tracing,
         outbound: &[u8],
     ) -> Option<Box<Journal>> {
         let view = self.view.borrow();
         let log = &view.snapshot.config.access_log;
-        let traced = part.filter(|part| part.is_sampled());
+        let traced = tracing.part().filter(|part| part.is_sampled());
         if log.is_off() && traced.is_none() {
             return None;
         }
@@ -308,9 +312,9 @@ impl Shard {
         if !sampled && traced.is_none() && log.always == Always::default() {
             return None;
         }
-        let mut journal = self.journals.begin(head, id, asker, started, part);
+        let mut journal = self.journals.begin(head, id, asker, started, tracing);
         journal.sampled = sampled;
-        journal.traced = traced.map(|part| Traced::new(*part, head, outbound));
+        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
         Some(journal)
     }
 }

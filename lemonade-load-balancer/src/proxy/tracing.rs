@@ -10,26 +10,54 @@ use super::journal::{Attempt, Journal};
 use super::relay::Relay;
 use super::shard::Shard;
 use super::view::View;
-use crate::config::TracingConfig;
 use crate::http1::Version;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
-use crate::traces::context::{self, TraceParent, is_tracestate, span_id, trace_id};
+use crate::traces::context::{self, TraceParent, is_tracestate, span_digits, span_id, trace_id};
 use crate::traces::{Trace, TracedAttempt};
 use std::time::Duration;
 
 /// From the beginning of the span in a head that ends in a `traceparent` to the head's end: the span, `-01`, two line ends.
 const SPAN_FROM_END: usize = 16 + 3 + 4;
-/// Digits of a span.
-const SPAN: usize = 16;
 
-/// A request's part in a trace.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What tracing makes of a request.
+#[derive(Debug)]
+pub(super) enum Tracing {
+    /// It is off.
+    Off,
+    /// Nobody records it; backends are told this.
+    Unrecorded(context::Line),
+    Part(Part),
+}
+
+/// A request's part in a trace that somebody knows of.
+#[derive(Debug)]
 pub(super) struct Part {
     /// The caller's, if it sent one that can be read.
     caller: Option<TraceParent>,
     /// Ours.
     own: TraceParent,
+    /// What backends are told.
+    line: context::Line,
+}
+
+impl Tracing {
+    /// What backends are told. A caller that cannot be understood has no say, and its `tracestate` no meaning.
+    pub(super) fn told(&self) -> Option<headers::Trace<'_>> {
+        let (line, keeps_state) = match self {
+            Tracing::Off => return None,
+            Tracing::Unrecorded(line) => (line, false),
+            Tracing::Part(part) => (&part.line, part.caller.is_some()),
+        };
+        Some(headers::Trace { line, keeps_state })
+    }
+
+    pub(super) fn part(&self) -> Option<&Part> {
+        match self {
+            Tracing::Part(part) => Some(part),
+            Tracing::Off | Tracing::Unrecorded(_) => None,
+        }
+    }
 }
 
 impl Part {
@@ -38,56 +66,40 @@ impl Part {
         self.own.sampled
     }
 
-    /// As the log has it: an id that somebody can look up, here or at the caller's. None of a trace that was not wanted here.
-    pub(super) fn logged_id(&self) -> Option<[u8; 32]> {
-        let is_known = self.own.sampled || self.caller.is_some();
-        is_known.then(|| context::digits(self.own.trace_id))
+    /// As the log has it: somebody can look it up, here or at the caller's.
+    pub(super) fn trace_id(&self) -> [u8; 32] {
+        context::digits(self.own.trace_id)
     }
 
-    /// What backends are told. A caller that cannot be understood has no say, and its `tracestate` no meaning.
-    pub(super) fn told(&self) -> headers::Trace {
-        headers::Trace {
-            parent: self.own.write(),
-            keeps_state: self.caller.is_some(),
-        }
-    }
-
-    fn new(head: &RequestHead<'_>, tracing: &TracingConfig, rng: &mut fastrand::Rng) -> Self {
-        // Of two callers, neither is believed.
-        let caller = head.only(Known::Traceparent).and_then(TraceParent::parse);
-        let own = match caller {
-            Some(caller) => TraceParent {
-                span: span_id(rng),
-                ..caller
-            },
-            None => TraceParent {
-                trace_id: trace_id(rng),
-                span: span_id(rng),
-                sampled: rng.f64() < tracing.sample,
-                random: true,
-            },
-        };
-        Part { caller, own }
+    fn new(caller: Option<TraceParent>, own: TraceParent) -> Self {
+        let line = own.line();
+        Part { caller, own, line }
     }
 }
 
 /// What a journal holds of a traced request beyond what a log wants to know.
 #[derive(Debug)]
 pub(super) struct Traced {
-    part: Part,
+    trace_id: u128,
+    /// The caller's span.
+    parent: Option<u64>,
+    /// Ours.
+    span: u64,
     tracestate: Option<Box<str>>,
     /// Where in the head that backends get the span is.
     place: usize,
 }
 
 impl Traced {
-    pub(super) fn new(part: Part, head: &RequestHead<'_>, outbound: &[u8]) -> Self {
+    pub(super) fn new(part: &Part, head: &RequestHead<'_>, outbound: &[u8]) -> Self {
         let states: Vec<&[u8]> = head.all(Known::Tracestate).collect();
         // RFC 9110 5.3: a list over several lines is one list.
         let state = states.join(&b',');
         let kept = part.caller.is_some() && is_tracestate(&state);
         Traced {
-            part,
+            trace_id: part.own.trace_id,
+            parent: part.caller.map(|caller| caller.span),
+            span: part.own.span,
             tracestate: kept.then(|| text(&state)),
             place: outbound.len().saturating_sub(SPAN_FROM_END),
         }
@@ -95,21 +107,32 @@ impl Traced {
 
     /// Has the backend that gets `relay`'s head take `span` for its parent.
     pub(super) fn address(&self, relay: &mut Relay, span: u64) {
-        let value = TraceParent {
-            span,
-            ..self.part.own
-        }
-        .write();
-        let digits = &value[36..36 + SPAN];
-        relay.overwrite_head(self.place, digits);
+        relay.overwrite_head(self.place, &span_digits(span));
     }
 }
 
 impl Shard {
-    /// The request's part in a trace, where tracing is on.
-    pub(super) fn part(&self, head: &RequestHead<'_>, view: &View) -> Option<Part> {
-        let tracing = view.snapshot.config.tracing.as_ref()?;
-        Some(Part::new(head, tracing, &mut self.rng.borrow_mut()))
+    pub(super) fn tracing(&self, head: &RequestHead<'_>, view: &View) -> Tracing {
+        let Some(tracing) = &view.snapshot.config.tracing else {
+            return Tracing::Off;
+        };
+        let rng = &mut *self.rng.borrow_mut();
+        // Of two callers, neither is believed.
+        let caller = head.only(Known::Traceparent).and_then(TraceParent::parse);
+        let own = match caller {
+            Some(caller) => TraceParent {
+                span: span_id(rng),
+                ..caller
+            },
+            None if rng.f64() < tracing.sample => TraceParent {
+                trace_id: trace_id(rng),
+                span: span_id(rng),
+                sampled: true,
+                random: true,
+            },
+            None => return Tracing::Unrecorded(self.unrecorded.line(rng)),
+        };
+        Tracing::Part(Part::new(caller, own))
     }
 
     /// Hands over what is told of a traced request.
@@ -121,10 +144,10 @@ impl Shard {
         let (asked, noted) = journal.read(finish.total, None);
         let queued = finish.queue;
         self.shared.traces.send(Box::new(Trace {
-            trace_id: traced.part.own.trace_id,
-            parent: traced.part.caller.map(|caller| caller.span),
+            trace_id: traced.trace_id,
+            parent: traced.parent,
             tracestate: traced.tracestate,
-            span: traced.part.own.span,
+            span: traced.span,
             started,
             took: finish.total,
             method: text(asked.method()),
@@ -132,7 +155,7 @@ impl Shard {
             host: text(asked.host()),
             path: text(asked.path()),
             request_id: text(asked.request_id()),
-            client: asked.client.ip(),
+            client: asked.client().ip(),
             user_agent: Some(asked.user_agent())
                 .filter(|it| !it.is_empty())
                 .map(text),

@@ -6,8 +6,14 @@
 //! ```
 
 use fastrand::Rng;
+use std::ops::Range;
 
-/// Of the one version that there is, `00`.
+/// A `traceparent` as a line of a head.
+pub(crate) type Line = [u8; 70];
+/// Where in that the span is.
+const SPAN: Range<usize> = 49..65;
+
+/// Of a value in the one version that there is, `00`.
 const LENGTH: usize = 55;
 /// The reserved version.
 const NO_VERSION: &[u8] = b"ff";
@@ -56,14 +62,44 @@ impl TraceParent {
         })
     }
 
-    /// The value to send, in version 00. Flags that we do not know are not passed on (3.2.2.5).
-    pub(crate) fn write(&self) -> [u8; LENGTH] {
+    /// The field to send, in version 00. Flags that we do not know are not passed on (3.2.2.5).
+    pub(crate) fn line(&self) -> Line {
         let flags = u8::from(self.sampled) * SAMPLED + u8::from(self.random) * RANDOM;
-        let mut value = *b"00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-0f";
-        value[3..35].copy_from_slice(&digits(self.trace_id));
-        put(&mut value[36..52], self.span);
-        value[54] = b'0' + flags;
-        value
+        let mut line = *b"traceparent: 00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-0f\r\n";
+        line[16..48].copy_from_slice(&digits(self.trace_id));
+        line[SPAN].copy_from_slice(&span_digits(self.span));
+        line[67] = b'0' + flags;
+        line
+    }
+}
+
+/// Says of requests that nobody records them, so that their backends do not decide that anew. What it says differs in what has to be
+/// random of a trace's id (Level 2, 3.2.2.5), its second half; the span goes by the same number, as the first one of a trace used to.
+#[derive(Debug)]
+pub(crate) struct Unrecorded {
+    pattern: Line,
+}
+
+impl Unrecorded {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let any = TraceParent {
+            trace_id: trace_id(rng),
+            span: span_id(rng),
+            sampled: false,
+            random: true,
+        };
+        Unrecorded {
+            pattern: any.line(),
+        }
+    }
+
+    /// What one request's backends are told.
+    pub(crate) fn line(&self, rng: &mut Rng) -> Line {
+        let mut line = self.pattern;
+        let digits = span_digits(span_id(rng));
+        line[32..48].copy_from_slice(&digits);
+        line[SPAN].copy_from_slice(&digits);
+        line
     }
 }
 
@@ -103,16 +139,17 @@ fn hex(digits: &[u8]) -> Option<u128> {
 /// A trace id's digits.
 pub(crate) fn digits(trace_id: u128) -> [u8; 32] {
     let mut digits = [0; 32];
-    put(&mut digits[..16], (trace_id >> 64) as u64);
-    put(&mut digits[16..], trace_id as u64);
+    digits[..16].copy_from_slice(&span_digits((trace_id >> 64) as u64));
+    digits[16..].copy_from_slice(&span_digits(trace_id as u64));
     digits
 }
 
-/// Writes a number's digits, leading zeros too.
-fn put(digits: &mut [u8], number: u64) {
-    let (high, low) = digits.split_at_mut(8);
-    high.copy_from_slice(&eight((number >> 32) as u32));
-    low.copy_from_slice(&eight(number as u32));
+/// A span's digits, leading zeros too.
+pub(crate) fn span_digits(span: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    digits[..8].copy_from_slice(&eight((span >> 32) as u32));
+    digits[8..].copy_from_slice(&eight(span as u32));
+    digits
 }
 
 /// Eight digits at once: every request that is forwarded while tracing is on has six times as many.
@@ -137,13 +174,20 @@ mod tests {
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+    /// What is sent.
+    fn sent(parent: &TraceParent) -> Vec<u8> {
+        let line = parent.line();
+        let value = line.strip_prefix(b"traceparent: ").unwrap();
+        value.strip_suffix(b"\r\n").unwrap().to_vec()
+    }
+
     #[test]
     fn value_of_the_specification_is_read() {
         let parent = TraceParent::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(parent.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!(parent.span, 0x00f0_67aa_0ba9_02b7);
         assert!(parent.sampled && !parent.random);
-        assert_eq!(parent.write(), GOOD.as_bytes());
+        assert_eq!(sent(&parent), GOOD.as_bytes());
     }
 
     #[test]
@@ -194,18 +238,32 @@ mod tests {
         assert!(!is_tracestate(b"") && !is_tracestate(b"a=\x01") && !is_tracestate("ä".as_bytes()));
     }
 
+    #[test]
+    fn traces_that_nobody_records_are_told_apart() {
+        let mut rng = Rng::with_seed(7);
+        let unrecorded = Unrecorded::new(&mut rng);
+        let mut told = || {
+            let line = unrecorded.line(&mut rng);
+            TraceParent::parse(&line[13..68]).unwrap()
+        };
+        let (one, other) = (told(), told());
+        assert!(!one.sampled && one.random && one.span == one.trace_id as u64);
+        assert_eq!(one.trace_id >> 64, other.trace_id >> 64);
+        assert_ne!(one.span, other.span);
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(seed: u64, sampled: bool, random: bool) {
             let mut rng = Rng::with_seed(seed);
             let parent = TraceParent { trace_id: trace_id(&mut rng), span: span_id(&mut rng), sampled, random };
-            prop_assert_eq!(TraceParent::parse(&parent.write()), Some(parent));
+            prop_assert_eq!(TraceParent::parse(&sent(&parent)), Some(parent));
         }
 
         #[test]
         fn what_is_read_is_written_the_same(value in "0[0-9a-f]-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3](-[ -~]{0,9})?") {
             if let Some(parent) = TraceParent::parse(value.as_bytes()) {
-                prop_assert_eq!(&parent.write()[2..], &value.as_bytes()[2..LENGTH]);
+                prop_assert_eq!(&sent(&parent)[2..], &value.as_bytes()[2..LENGTH]);
             } else {
                 prop_assert!(value.starts_with("00") && value.len() > LENGTH || value.contains("-0000000000000000"));
             }

@@ -1,27 +1,18 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
-use super::text::{escaped, quoted};
+use super::Finish;
+use super::text::escaped;
 use crate::decimal::{seconds, whole};
 use crate::proxy::asked::Asked;
 use crate::proxy::journal::Attempt;
-use crate::proxy::upstream::Upstream;
 use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
 pub(super) struct Line<'l> {
     pub(super) asked: &'l Asked,
-    pub(super) status: u16,
-    pub(super) flag: Option<&'static str>,
     pub(super) strategy: Option<&'static str>,
-    /// Who answered, or was tried last.
-    pub(super) backend: Option<&'l Upstream>,
     pub(super) attempts: &'l [Attempt],
-    pub(super) queue: Duration,
-    pub(super) connect: Duration,
-    pub(super) first_byte: Duration,
-    pub(super) total: Duration,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
+    pub(super) finish: &'l Finish,
 }
 
 impl Line<'_> {
@@ -33,25 +24,28 @@ impl Line<'_> {
             out.extend_from_slice(b"\",\"trace_id\":\"");
             out.extend_from_slice(id);
         }
-        out.extend_from_slice(self.asked.json());
-        number(b",\"status\":", u64::from(self.status), out);
-        word(b",\"flag\":\"", self.flag, out);
+        for part in self.asked.json() {
+            out.extend_from_slice(part);
+        }
+        number(b",\"status\":", u64::from(self.finish.status), out);
+        word(b",\"flag\":\"", self.finish.flag, out);
         word(b",\"strategy\":\"", self.strategy, out);
-        if let Some(backend) = self.backend {
-            text(b",\"backend\":\"", backend.name().as_bytes(), out);
+        if let Some(backend) = &self.finish.backend {
+            out.extend_from_slice(b",\"backend\":");
+            out.extend_from_slice(&backend.json_name());
         }
         if !self.tells_its_attempts() {
             self.attempts(out);
         }
-        time(b",\"queue_seconds\":", self.queue, out);
-        time(b",\"connect_seconds\":", self.connect, out);
-        time(b",\"first_byte_seconds\":", self.first_byte, out);
+        time(b",\"queue_seconds\":", self.finish.queue, out);
+        time(b",\"connect_seconds\":", self.finish.connect, out);
+        time(b",\"first_byte_seconds\":", self.finish.first_byte, out);
         out.extend_from_slice(b",\"total_seconds\":");
-        seconds(self.total, out);
-        if self.bytes_in > 0 {
-            number(b",\"bytes_in\":", self.bytes_in, out);
+        seconds(self.finish.total, out);
+        if self.finish.bytes_in > 0 {
+            number(b",\"bytes_in\":", self.finish.bytes_in, out);
         }
-        number(b",\"bytes_out\":", self.bytes_out, out);
+        number(b",\"bytes_out\":", self.finish.bytes_out, out);
         out.extend_from_slice(self.asked.json_end());
     }
 
@@ -59,7 +53,7 @@ impl Line<'_> {
     fn tells_its_attempts(&self) -> bool {
         match self.attempts {
             [] => true,
-            [only] => only.error.is_none() && only.status == Some(self.status),
+            [only] => only.error.is_none() && only.status == Some(self.finish.status),
             [..] => false,
         }
     }
@@ -84,18 +78,18 @@ impl Line<'_> {
         escaped(self.asked.host(), out);
         escaped(self.asked.path(), out);
         out.push(b' ');
-        out.extend_from_slice(self.asked.protocol());
+        out.extend_from_slice(self.asked.protocol().as_bytes());
         out.extend_from_slice(b"\" ");
-        whole(u64::from(self.status), out);
+        whole(u64::from(self.finish.status), out);
         out.push(b' ');
-        match self.backend {
-            Some(backend) => quoted(backend.name().as_bytes(), out),
+        match &self.finish.backend {
+            Some(backend) => out.extend_from_slice(&backend.json_name()),
             None => out.push(b'-'),
         }
         out.push(b' ');
-        seconds(self.total, out);
+        seconds(self.finish.total, out);
         out.extend_from_slice(b"s ");
-        whole(self.bytes_out, out);
+        whole(self.finish.bytes_out, out);
         out.push(b' ');
         match self.asked.request_id() {
             b"" => out.push(b'-'),
@@ -107,18 +101,18 @@ impl Line<'_> {
 
     /// What is out of the ordinary, as `name=value`, and what is long.
     fn details(&self, out: &mut Vec<u8>) {
-        if let Some(flag) = self.flag {
+        if let Some(flag) = self.finish.flag {
             out.push(b' ');
             out.extend_from_slice(flag.as_bytes());
         }
         if self.attempts.len() > 1 {
             number(b" attempts=", self.attempts.len() as u64, out);
         }
-        time_with_unit(b" queue=", self.queue, out);
-        time_with_unit(b" connect=", self.connect, out);
-        time_with_unit(b" first_byte=", self.first_byte, out);
-        if self.bytes_in > 0 {
-            number(b" bytes_in=", self.bytes_in, out);
+        time_with_unit(b" queue=", self.finish.queue, out);
+        time_with_unit(b" connect=", self.finish.connect, out);
+        time_with_unit(b" first_byte=", self.finish.first_byte, out);
+        if self.finish.bytes_in > 0 {
+            number(b" bytes_in=", self.finish.bytes_in, out);
         }
         word(b" strategy=\"", self.strategy, out);
         if let Some(id) = &self.asked.trace_id {
@@ -131,13 +125,14 @@ impl Line<'_> {
 
 impl Attempt {
     fn json(&self, out: &mut Vec<u8>) {
-        text(b"{\"backend\":\"", self.upstream.name().as_bytes(), out);
+        out.extend_from_slice(b"{\"backend\":");
+        out.extend_from_slice(&self.upstream.json_name());
         if let Some(status) = self.status {
             number(b",\"status\":", u64::from(status), out);
         }
         word(b",\"error\":\"", self.error, out);
         time(b",\"began_seconds\":", self.began, out);
-        let sent = self.connected.unwrap_or(self.began);
+        let sent = self.sent();
         if self.connected.is_some() {
             let took = sent.saturating_sub(self.began);
             time(b",\"connect_seconds\":", took, out);

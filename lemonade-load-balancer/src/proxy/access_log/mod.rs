@@ -7,8 +7,8 @@
 mod line;
 pub(super) mod text;
 
-use super::asked::{Asker, ClientName};
-use super::journal::Journal;
+use super::asked::Asker;
+use super::journal::{Attempt, Journal};
 use super::reply::Reason;
 use super::shard::Shard;
 use super::upstream::Upstream;
@@ -121,19 +121,11 @@ impl Shard {
         }
         let line = Line {
             asked,
-            status: finish.status,
-            flag: finish.flag,
             strategy: Some(view.snapshot.picks_by.as_str()),
-            backend: finish.backend.as_deref(),
             attempts: noted,
-            queue: finish.queue,
-            connect: finish.connect,
-            first_byte: finish.first_byte,
-            total: finish.total,
-            bytes_in: finish.bytes_in,
-            bytes_out: finish.bytes_out,
+            finish,
         };
-        self.write_line(finish.ended, config.format, &line);
+        self.write_line(config.format, &line);
     }
 
     /// Writes the line of a request that was refused before it was read whole, with what could be read of it: `unread` is what
@@ -151,24 +143,29 @@ impl Shard {
         let now = Instant::now();
         let asker = Asker {
             address: client,
-            name: &ClientName::of(client, config.truncate_clients),
+            truncated: config.truncate_clients,
+            common: &mut None,
         };
         let journal = self.journals.begin_unread(unread, asker, now);
-        let line = Line {
-            asked: journal.asked(),
+        let finish = Finish {
+            ended: now,
+            total: Duration::ZERO,
             status,
             flag: Some(reason.flag()),
-            strategy: None,
             backend: None,
-            attempts: &[],
             queue: Duration::ZERO,
             connect: Duration::ZERO,
             first_byte: Duration::ZERO,
-            total: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
         };
-        self.write_line(now, config.format, &line);
+        let line = Line {
+            asked: journal.asked(),
+            strategy: None,
+            attempts: &[],
+            finish: &finish,
+        };
+        self.write_line(config.format, &line);
         self.journals.give_back(journal);
     }
 
@@ -189,7 +186,7 @@ impl Shard {
         let present = journal.present();
         let (_, attempts) = journal.read(total, Some(CUT_OFF));
         let present = present.and_then(|place| attempts.get(place));
-        let sent = present.map(|attempt| attempt.connected.unwrap_or(attempt.began));
+        let sent = present.map(Attempt::sent);
         let between = |from: Option<Duration>, to: Option<Duration>| {
             from.zip(to)
                 .map_or(Duration::ZERO, |(from, to)| to.saturating_sub(from))
@@ -214,11 +211,11 @@ impl Shard {
         self.trace(journal, view, &finish);
     }
 
-    fn write_line(&self, ended: Instant, format: AccessLogFormat, line: &Line<'_>) {
+    fn write_line(&self, format: AccessLogFormat, line: &Line<'_>) {
         let Log { lines, wall, stamp } = &mut *self.log.borrow_mut();
-        let at = wall.at(ended);
+        let at = wall.at(line.finish.ended);
         let time = stamp.of(at);
-        let is_first = lines.add(severity(line.status), at, |out| match format {
+        let is_first = lines.add(severity(line.finish.status), at, |out| match format {
             AccessLogFormat::Json => line.json(time, out),
             AccessLogFormat::Text => line.text(time, out),
         });

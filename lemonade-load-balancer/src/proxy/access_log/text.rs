@@ -2,7 +2,7 @@
 
 /// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
 /// escaped: a terminal that shows the log must not obey a client.
-pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
+pub(in crate::proxy) fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     escaped(text, out);
     out.push(b'"');
@@ -23,28 +23,37 @@ pub(in crate::proxy) fn escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether nothing in it has to be escaped, as in nearly every text. Looked at eight bytes at a time, the last eight once more
-/// rather than one by one, and without leaving early: the compiler makes two words of it one.
+/// Whether nothing in it has to be escaped, as in nearly every text.
 pub(in crate::proxy) fn is_plain(text: &[u8]) -> bool {
+    is_plain_without(b'"', text)
+}
+
+/// The same, and `other` is not in it either. Looked at eight bytes at a time, the last eight once more rather than one by one,
+/// and without leaving early: the compiler makes two words of it one.
+#[inline]
+pub(in crate::proxy) fn is_plain_without(other: u8, text: &[u8]) -> bool {
     let Some(last) = text.last_chunk() else {
-        let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        return text.iter().all(|byte| is_plain(*byte));
+        let special = [b'"', b'\\', other];
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !special.contains(byte);
+        return text.iter().all(is_plain);
     };
     let (words, _) = text.as_chunks();
-    let found = words.iter().fold(0, |all, word| all | not_plain(*word));
-    (found | not_plain(*last)) & (EACH << 7) == 0
+    let found = words
+        .iter()
+        .fold(0, |all, word| all | not_plain(*word, other));
+    (found | not_plain(*last, other)) & (EACH << 7) == 0
 }
 
 const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// A byte's highest bit is set if it is not plain; and perhaps one of those above such a byte. By arithmetic on all bytes of a word
 /// (Sean Anderson, "Bit Twiddling Hacks", `hasless`).
-fn not_plain(word: [u8; 8]) -> u64 {
+fn not_plain(word: [u8; 8], other: u8) -> u64 {
     let word = u64::from_ne_bytes(word);
     let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word;
     let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
     let above = word | word.wrapping_add(EACH);
-    above | below(word, b' ') | is(b'"') | is(b'\\')
+    above | below(word, b' ') | is(b'"') | is(b'\\') | is(other)
 }
 
 fn character_escaped(character: char, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ mod connect;
 
 pub(crate) use connect::{ConnectError, connect};
 
+use super::access_log::text::quoted;
 use super::buffer::Buffer;
 use crate::backend::Backend;
 use crate::stats::ShardStats;
@@ -29,10 +30,29 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(crate) struct Upstream {
     pub(crate) backend: Arc<Backend>,
     pub(crate) endpoint: SocketAddr,
-    /// For people, as the shard's latest view has it; of a backend that is gone, its last one.
-    name: RefCell<Arc<str>>,
+    /// As the shard's latest view has it; of a backend that is gone, its last one.
+    name: RefCell<Name>,
     shard: usize,
     idle: RefCell<Vec<Idle>>,
+}
+
+/// What people call it.
+#[derive(Debug)]
+struct Name {
+    text: Arc<str>,
+    /// As a line of the access log has it, in quotes.
+    json: Box<[u8]>,
+}
+
+impl Name {
+    fn new(text: &str) -> Self {
+        let mut json = Vec::new();
+        quoted(text.as_bytes(), &mut json);
+        Name {
+            text: text.into(),
+            json: json.into(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,20 +76,25 @@ impl Upstream {
         Upstream {
             backend,
             endpoint,
-            name: RefCell::new("".into()),
+            name: RefCell::new(Name::new("")),
             shard,
             idle: RefCell::default(),
         }
     }
 
     pub(crate) fn name(&self) -> Ref<'_, Arc<str>> {
-        self.name.borrow()
+        Ref::map(self.name.borrow(), |name| &name.text)
+    }
+
+    /// The same as JSON.
+    pub(crate) fn json_name(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.name.borrow(), |name| &*name.json)
     }
 
     /// Takes a name, if it is another.
     pub(crate) fn rename(&self, name: &str) {
-        if **self.name.borrow() != *name {
-            self.name.replace(name.into());
+        if **self.name() != *name {
+            self.name.replace(Name::new(name));
         }
     }
 
