@@ -8,7 +8,8 @@ use super::server::{PushError, Server, shortened};
 use super::signal::{Signal, Taken};
 use crate::config::{Config, OtlpConfig};
 use crate::otlp::{Clock, nest};
-use crate::traces::{Receiver, spans};
+use crate::traces::Receiver;
+use crate::traces::spans::Spans;
 use fastrand::Rng;
 use hyper::body::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -17,10 +18,10 @@ use prost::Message;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep;
 
-/// How often the queue is looked at: nobody says that something is in it.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often the queue is looked at: nobody says that something is in it. A push for every few traces would cost more than they do.
+const LOOK: Duration = Duration::from_millis(100);
 /// Traces of one batch,
-const MOST: u64 = 512;
+const MOST: usize = 512;
 /// and the bytes from which on it is full.
 const FULL: usize = 1 << 20;
 /// How often a batch is sent before it is dropped.
@@ -68,17 +69,17 @@ impl Traces {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        let (mut scope_spans, mut traces) = (self.scope(), 0);
+        let (mut spans, mut traces) = (Spans::behind(self.scope()), 0);
         while traces < MOST
-            && scope_spans.len() < FULL
+            && spans.encoded().len() < FULL
             && let Some(trace) = self.traced.next()
         {
-            spans::write(&trace, &clock, &mut self.rng, &mut scope_spans);
+            spans.add(&trace, &clock, &mut self.rng);
             traces += 1;
         }
         (traces > 0).then(|| Batch {
-            message: self.message(&scope_spans),
-            traces,
+            message: self.message(spans.encoded()),
+            traces: traces as u64,
             tried: 0,
         })
     }
@@ -161,8 +162,10 @@ impl Exporter for Traces {
                 Ok(server) => server.push(message).await,
                 Err(error) => Err(PushError::NoAnswer(error.to_string())),
             };
-            if let Some(wait) = self.settle(pushed) {
-                sleep(wait).await;
+            match self.settle(pushed) {
+                Some(wait) => sleep(wait).await,
+                None if self.traced.waiting() >= MOST => {}
+                None => sleep(LOOK).await,
             }
             if server.is_err() {
                 server = Server::new(config, "/v1/traces");

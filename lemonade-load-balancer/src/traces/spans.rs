@@ -27,60 +27,84 @@ const KNOWN_PARENT: u32 = 0x100;
 /// and it is.
 const REMOTE_PARENT: u32 = 0x200;
 
-/// Adds a trace's spans to an encoded `ScopeSpans`, the request's first. What has no id of its own yet gets a random one.
-pub(crate) fn write(trace: &Trace, clock: &Clock, rng: &mut Rng, encoded: &mut Vec<u8>) {
-    let mut writer = Writer {
-        trace,
-        clock,
-        attributes: Attributes::default(),
-        span: Vec::new(),
-        encoded,
-    };
-    writer.server();
-    if let Some((began, took)) = trace.queued {
-        let queue = writer.span(context::span_id(rng), trace.span, began, began + took);
-        writer.put(queue, "queue", SpanKind::Internal);
-    }
-    for (place, attempt) in trace.attempts.iter().enumerate() {
-        if let Some(picked) = attempt.picked {
-            let end = attempt.began + picked;
-            let pick = writer.span(context::span_id(rng), trace.span, attempt.began, end);
-            writer.put(pick, "pick", SpanKind::Internal);
-        }
-        writer.attempt(attempt, place);
-        if let Some((began, took)) = attempt.connect {
-            let id = context::span_id(rng);
-            writer.connect(attempt, id, began, began + took);
-        }
-    }
-}
-
-struct Writer<'w> {
-    trace: &'w Trace,
-    clock: &'w Clock,
+/// The spans of many traces, encoded as a `ScopeSpans`.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    encoded: Vec<u8>,
     /// Those of the span that is put next.
     attributes: Attributes,
     /// Only storage.
     span: Vec<u8>,
-    encoded: &'w mut Vec<u8>,
+}
+
+impl Spans {
+    /// None as yet. `scope_spans`: how the encoded message begins.
+    pub(crate) fn behind(scope_spans: Vec<u8>) -> Self {
+        Spans {
+            encoded: scope_spans,
+            attributes: Attributes::default(),
+            span: Vec::new(),
+        }
+    }
+
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// Adds a trace's, the request's first. What has no id of its own yet gets a random one.
+    pub(crate) fn add(&mut self, trace: &Trace, clock: &Clock, rng: &mut Rng) {
+        let mut writer = Writer {
+            trace,
+            started: clock.nanos(trace.started),
+            spans: self,
+        };
+        writer.server();
+        if let Some((began, took)) = trace.queued {
+            let queue = writer.span(context::span_id(rng), trace.span, began, began + took);
+            writer.put(queue, "queue", SpanKind::Internal);
+        }
+        for (place, attempt) in trace.attempts.iter().enumerate() {
+            if let Some(picked) = attempt.picked {
+                let end = attempt.began + picked;
+                let pick = writer.span(context::span_id(rng), trace.span, attempt.began, end);
+                writer.put(pick, "pick", SpanKind::Internal);
+            }
+            writer.attempt(attempt, place);
+            if let Some((began, took)) = attempt.connect {
+                let id = context::span_id(rng);
+                writer.connect(attempt, id, began, began + took);
+            }
+        }
+    }
+}
+
+/// Adds the spans of one trace.
+struct Writer<'w> {
+    trace: &'w Trace,
+    /// Nanoseconds since 1970.
+    started: u64,
+    spans: &'w mut Spans,
 }
 
 impl<'w> Writer<'w> {
     /// A span without a name. Times are since the request's start.
     fn span(&self, id: u64, parent: u64, began: Duration, ended: Duration) -> Span {
         let trace = self.trace;
-        let at = |since: Duration| self.clock.nanos(trace.started) + since.as_nanos() as u64;
         Span {
             trace_id: trace.trace_id.to_be_bytes().to_vec(),
             span_id: id.to_be_bytes().to_vec(),
             parent_span_id: parent.to_be_bytes().to_vec(),
             trace_state: trace.tracestate.as_deref().unwrap_or_default().to_owned(),
             flags: SAMPLED | KNOWN_PARENT,
-            start_time_unix_nano: at(began),
+            start_time_unix_nano: self.at(began),
             // A reader may refuse an end before the beginning.
-            end_time_unix_nano: at(ended.max(began)),
+            end_time_unix_nano: self.at(ended.max(began)),
             ..Span::default()
         }
+    }
+
+    fn at(&self, since: Duration) -> u64 {
+        self.started + since.as_nanos() as u64
     }
 
     /// Adds a span with the attributes that were said of it.
@@ -88,10 +112,11 @@ impl<'w> Writer<'w> {
         const SPANS: u8 = 2;
         span.name = name.to_owned();
         span.kind = kind.into();
-        self.span.clear();
-        append(&span, &mut self.span);
-        self.span.append(&mut self.attributes.encoded);
-        nest(SPANS, &self.span, self.encoded);
+        let spans = &mut *self.spans;
+        spans.span.clear();
+        append(&span, &mut spans.span);
+        spans.span.append(&mut spans.attributes.encoded);
+        nest(SPANS, &spans.span, &mut spans.encoded);
     }
 
     fn server(&mut self) {
@@ -105,7 +130,7 @@ impl<'w> Writer<'w> {
             None => span.parent_span_id.clear(),
         }
         self.method();
-        let said = &mut self.attributes;
+        let said = &mut self.spans.attributes;
         said.text("url.path", &trace.path);
         said.text("url.scheme", trace.scheme);
         said.address("client.address", trace.client);
@@ -138,7 +163,7 @@ impl<'w> Writer<'w> {
         let mut span = self.span(attempt.span, trace.span, began, attempt.ended);
         if let Some(first_byte) = attempt.first_byte {
             span.events.push(Event {
-                time_unix_nano: self.clock.nanos(trace.started) + first_byte.as_nanos() as u64,
+                time_unix_nano: self.at(first_byte),
                 name: "first_byte".to_owned(),
                 ..Event::default()
             });
@@ -146,7 +171,7 @@ impl<'w> Writer<'w> {
         self.method();
         self.peer(attempt);
         let url = format!("http://{}{}", attempt.peer, trace.path);
-        let said = &mut self.attributes;
+        let said = &mut self.spans.attributes;
         said.text("url.full", &url);
         if let Some(status) = attempt.status {
             said.number("http.response.status_code", status.into());
@@ -193,7 +218,7 @@ impl<'w> Writer<'w> {
 
     fn method(&mut self) {
         let method = &*self.trace.method;
-        let said = &mut self.attributes;
+        let said = &mut self.spans.attributes;
         if METHODS.contains(&method) {
             said.text("http.request.method", method);
         } else {
@@ -204,7 +229,7 @@ impl<'w> Writer<'w> {
 
     /// `why`: a word of a bounded set.
     fn failed(&mut self, span: &mut Span, why: &str) {
-        self.attributes.text("error.type", why);
+        self.spans.attributes.text("error.type", why);
         span.status = Some(Status {
             code: StatusCode::Error.into(),
             ..Status::default()
@@ -212,7 +237,7 @@ impl<'w> Writer<'w> {
     }
 
     fn peer(&mut self, attempt: &TracedAttempt) {
-        let said = &mut self.attributes;
+        let said = &mut self.spans.attributes;
         said.address("server.address", attempt.peer.ip());
         said.number("server.port", attempt.peer.port().into());
         said.text("lemonade.backend", &attempt.backend);
@@ -253,9 +278,9 @@ mod tests {
             wall: UNIX_EPOCH + Duration::from_secs(1000),
             steady: trace.started + Duration::from_secs(1),
         };
-        let mut encoded = Vec::new();
-        write(trace, &clock, &mut Rng::with_seed(1), &mut encoded);
-        ScopeSpans::decode(&*encoded).unwrap().spans
+        let mut spans = Spans::behind(Vec::new());
+        spans.add(trace, &clock, &mut Rng::with_seed(1));
+        ScopeSpans::decode(spans.encoded()).unwrap().spans
     }
 
     /// Begins 999 s after 1970.
