@@ -329,6 +329,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn traces_that_come_one_by_one_are_pushed_together() {
+        let recorded = Recorded::begin();
+        let server = answering(vec![answer("200 OK", "", b"")]).await;
+        let (traces, _task) = exporting(server.address());
+        let (begun, mut sent) = (Instant::now(), 0);
+        until("it was looked for a few times", || {
+            send(&traces, ["/a".to_owned()]);
+            sent += 1;
+            begun.elapsed() > LOOK * 5
+        })
+        .await;
+        let looks = begun.elapsed().as_millis() / LOOK.as_millis() + 1;
+        let pushes = recorded.exports("ok");
+        assert!(
+            pushes > 0 && u128::from(pushes) <= looks && sent > 2 * pushes,
+            "{pushes} of {sent} in {looks}"
+        );
+    }
+
+    #[tokio::test]
     async fn batch_is_sent_again_when_the_server_says_so() {
         let recorded = Recorded::begin();
         let mut answers: Vec<_> = ["429 Oh", "502 Oh", "503 Oh", "504 Oh"]
