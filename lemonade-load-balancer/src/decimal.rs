@@ -65,7 +65,7 @@ pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
         return out.push(b'0');
     }
     let Some(micros) = few_micros(time) else {
-        return long_fraction(time.as_secs(), &six(time.subsec_micros()), out);
+        return fraction(time.as_secs(), &six(time.subsec_micros()), out);
     };
     let mut text = eight(micros);
     if text[0] != b'0' {
@@ -78,25 +78,18 @@ pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
 
 /// Writes a time in milliseconds, to the microsecond.
 pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
-    let Some(micros) = few_micros(time) else {
-        let millis = time.as_secs() * 1000 + u64::from(time.subsec_millis());
-        return long_fraction(millis, &six(time.subsec_micros())[3..], out);
-    };
-    let [
-        ten_thousands,
-        thousands,
-        hundreds,
-        tens,
-        ones,
-        fraction @ ..,
-    ] = eight(micros);
-    let [a, b, c] = fraction;
-    let before = [ten_thousands, thousands, hundreds, tens];
-    if before != [b'0'; 4] {
-        let zeros = before.iter().take_while(|digit| **digit == b'0').count();
-        out.extend_from_slice(&before[zeros..]);
+    let millis = time.as_secs() * 1000 + u64::from(time.subsec_millis());
+    fraction(millis, &six(time.subsec_micros())[3..], out);
+}
+
+/// The same of a time of less than ten of them.
+#[inline]
+pub(crate) fn few_milliseconds(time: Duration) -> Option<[u8; 5]> {
+    if time >= Duration::from_millis(10) {
+        return None;
     }
-    out.extend_from_slice(&[ones, b'.', a, b, c]);
+    let [.., ones, a, b, c] = eight(time.subsec_micros());
+    Some([ones, b'.', a, b, c])
 }
 
 /// The last six digits of a number.
@@ -105,8 +98,8 @@ pub(crate) fn six(number: u32) -> [u8; 6] {
     six
 }
 
-#[cold]
-fn long_fraction(number: u64, digits: &[u8], out: &mut Vec<u8>) {
+/// Writes a number and these digits behind its point.
+fn fraction(number: u64, digits: &[u8], out: &mut Vec<u8>) {
     long(number, out);
     out.push(b'.');
     out.extend_from_slice(digits);
@@ -139,7 +132,9 @@ mod tests {
             };
             prop_assert_eq!(written(|out| seconds(time, out)), expected);
             let expected = format!("{}.{:03}", micros / 1000, micros % 1000);
-            prop_assert_eq!(written(|out| milliseconds(time, out)), expected);
+            prop_assert_eq!(written(|out| milliseconds(time, out)), &*expected);
+            let few = few_milliseconds(time).map(|text| String::from_utf8(text.to_vec()).unwrap());
+            prop_assert_eq!(few, (micros < 10_000).then_some(expected));
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! What an answer's time was spent on, as its client is told where `headers.server_timing` is on (W3C Server Timing).
 
 use super::retry::Attempts;
-use crate::decimal::milliseconds;
+use crate::decimal::{few_milliseconds, milliseconds};
 use std::time::{Duration, Instant};
 
 /// What is known of a request's time when its attempt has been sent.
@@ -70,6 +70,25 @@ impl Spent {
     /// Writes the field; of what most answers need none of, only what took time. A backend's own field stays beside it: it is a
     /// list.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self.ordinary() {
+            Some(line) => out.extend_from_slice(&line),
+            None => self.write_parts(out),
+        }
+    }
+
+    /// The line of an answer that came soon, and needed nothing else: written at once.
+    fn ordinary(&self) -> Option<[u8; 54]> {
+        let elsewhere = self.queue + self.retry + self.connect;
+        if !elsewhere.is_zero() {
+            return None;
+        }
+        let mut line = *b"Server-Timing: backend;dur=0.000, lemonade;dur=0.000\r\n";
+        line[27..32].copy_from_slice(&few_milliseconds(self.backend)?);
+        line[47..52].copy_from_slice(&few_milliseconds(self.own)?);
+        Some(line)
+    }
+
+    fn write_parts(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Server-Timing: ");
         for (name, spent) in [
             (b"queue;dur=".as_slice(), self.queue),
@@ -120,5 +139,30 @@ mod tests {
             written(0, Duration::ZERO, 0, 0),
             "Server-Timing: backend;dur=12.000, lemonade;dur=8.000\r\n"
         );
+    }
+
+    #[test]
+    fn ordinary_answer_is_told_as_every_other() {
+        for [backend, own] in [
+            [0, 0],
+            [1, 9999],
+            [9999, 1],
+            [182, 3],
+            [10_000, 3],
+            [182, 10_000],
+        ] {
+            let spent = Spent {
+                queue: Duration::ZERO,
+                retry: Duration::ZERO,
+                connect: Duration::ZERO,
+                backend: Duration::from_micros(backend),
+                own: Duration::from_micros(own),
+            };
+            let (mut at_once, mut in_parts) = (Vec::new(), Vec::new());
+            spent.write(&mut at_once);
+            spent.write_parts(&mut in_parts);
+            assert_eq!(at_once, in_parts);
+            assert_eq!(spent.ordinary().is_some(), backend < 10_000 && own < 10_000);
+        }
     }
 }
