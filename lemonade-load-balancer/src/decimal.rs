@@ -32,14 +32,6 @@ fn eight(number: u32) -> [u8; 8] {
 }
 
 const EACH: u64 = 0x0101_0101_0101_0101;
-/// Microseconds that are written by [`eight`].
-const FEW: u64 = 100_000_000;
-
-/// A time that is as short as most are, in microseconds.
-fn few_micros(time: Duration) -> Option<u32> {
-    let micros = time.as_secs() * 1_000_000 + u64::from(time.subsec_micros());
-    (time.as_secs() < FEW / 1_000_000).then_some(micros as u32)
-}
 
 /// Writes a number.
 #[inline]
@@ -61,19 +53,23 @@ fn long(number: u64, out: &mut Vec<u8>) {
 
 /// Writes a time in seconds, to the microsecond; `0` if it is none, as many are.
 pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
-    if time.is_zero() {
-        return out.push(b'0');
+    match few_seconds(time) {
+        _ if time.is_zero() => out.push(b'0'),
+        Some(text) => out.extend_from_slice(&text),
+        None => fraction(time.as_secs(), &six(time.subsec_micros()), out),
     }
-    let Some(micros) = few_micros(time) else {
-        return fraction(time.as_secs(), &six(time.subsec_micros()), out);
-    };
-    let mut text = eight(micros);
-    if text[0] != b'0' {
-        out.push(text[0]);
+}
+
+/// The same of a time of less than ten of them, all digits even of none.
+#[inline]
+pub(crate) fn few_seconds(time: Duration) -> Option<[u8; 8]> {
+    let seconds = time.as_secs();
+    if seconds >= 10 {
+        return None;
     }
-    // The seconds' last digit and the point take the place of both their digits.
-    (text[0], text[1]) = (text[1], b'.');
-    out.extend_from_slice(&text);
+    let mut text = eight(time.subsec_micros());
+    (text[0], text[1]) = (b'0' + seconds as u8, b'.');
+    Some(text)
 }
 
 /// Writes a time in milliseconds, to the microsecond.
@@ -130,7 +126,10 @@ mod tests {
                 0 => "0".to_owned(),
                 _ => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
             };
-            prop_assert_eq!(written(|out| seconds(time, out)), expected);
+            prop_assert_eq!(written(|out| seconds(time, out)), &*expected);
+            let few = few_seconds(time).map(|text| String::from_utf8(text.to_vec()).unwrap());
+            let expected = (micros < 10_000_000).then(|| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+            prop_assert_eq!(few, expected);
             let expected = format!("{}.{:03}", micros / 1000, micros % 1000);
             prop_assert_eq!(written(|out| milliseconds(time, out)), &*expected);
             let few = few_milliseconds(time).map(|text| String::from_utf8(text.to_vec()).unwrap());

@@ -2,7 +2,7 @@
 
 use super::Finish;
 use super::text::escaped;
-use crate::decimal::{seconds, whole};
+use crate::decimal::{few_seconds, seconds, whole};
 use crate::proxy::asked::Asked;
 use crate::proxy::journal::Attempt;
 use std::time::Duration;
@@ -37,15 +37,11 @@ impl Line<'_> {
         if !self.tells_its_attempts() {
             self.attempts(out);
         }
-        time(b",\"queue_seconds\":", self.finish.queue, out);
-        time(b",\"connect_seconds\":", self.finish.connect, out);
-        time(b",\"first_byte_seconds\":", self.finish.first_byte, out);
-        out.extend_from_slice(b",\"total_seconds\":");
-        seconds(self.finish.total, out);
-        if self.finish.bytes_in > 0 {
-            number(b",\"bytes_in\":", self.finish.bytes_in, out);
+        match self.finish.ordinary() {
+            Some(text) => out.extend_from_slice(&text),
+            None => self.finish.json(out),
         }
-        number(b",\"bytes_out\":", self.finish.bytes_out, out);
+        whole(self.finish.bytes_out, out);
         out.extend_from_slice(self.asked.json_end());
     }
 
@@ -123,6 +119,34 @@ impl Line<'_> {
     }
 }
 
+impl Finish {
+    /// The times and sizes, as far as the number of `bytes_out`.
+    fn json(&self, out: &mut Vec<u8>) {
+        time(b",\"queue_seconds\":", self.queue, out);
+        time(b",\"connect_seconds\":", self.connect, out);
+        time(b",\"first_byte_seconds\":", self.first_byte, out);
+        out.extend_from_slice(b",\"total_seconds\":");
+        seconds(self.total, out);
+        if self.bytes_in > 0 {
+            number(b",\"bytes_in\":", self.bytes_in, out);
+        }
+        out.extend_from_slice(b",\"bytes_out\":");
+    }
+
+    /// The same of a request without a body, over a kept connection, that was answered soon: written at once.
+    fn ordinary(&self) -> Option<[u8; 68]> {
+        let extra = self.queue + self.connect;
+        if !extra.is_zero() || self.first_byte.is_zero() || self.bytes_in > 0 {
+            return None;
+        }
+        let mut text =
+            *b",\"first_byte_seconds\":0.000000,\"total_seconds\":0.000000,\"bytes_out\":";
+        text[22..30].copy_from_slice(&few_seconds(self.first_byte)?);
+        text[47..55].copy_from_slice(&few_seconds(self.total)?);
+        Some(text)
+    }
+}
+
 impl Attempt {
     fn json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"backend\":");
@@ -189,5 +213,43 @@ fn time_with_unit<const N: usize>(name: &[u8; N], value: Duration, out: &mut Vec
     if !value.is_zero() {
         time(name, value, out);
         out.push(b's');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn ordinary_request_is_told_as_every_other() {
+        let micros = Duration::from_micros;
+        let finish = |first_byte, total, queue, bytes_in| Finish {
+            ended: Instant::now(),
+            total,
+            status: 200,
+            flag: None,
+            backend: None,
+            queue,
+            connect: Duration::ZERO,
+            first_byte,
+            bytes_in,
+            bytes_out: 7,
+        };
+        let none = Duration::ZERO;
+        for (finish, is_ordinary) in [
+            (finish(micros(182), micros(190), none, 0), true),
+            (finish(micros(9_999_999), micros(9_999_999), none, 0), true),
+            (finish(micros(182), micros(10_000_000), none, 0), false),
+            (finish(none, micros(190), none, 0), false),
+            (finish(micros(182), micros(190), micros(1), 0), false),
+            (finish(micros(182), micros(190), none, 1), false),
+        ] {
+            let mut in_parts = Vec::new();
+            finish.json(&mut in_parts);
+            let at_once = finish.ordinary();
+            assert_eq!(at_once.is_some(), is_ordinary, "{finish:?}");
+            assert!(at_once.is_none_or(|at_once| at_once[..] == in_parts));
+        }
     }
 }

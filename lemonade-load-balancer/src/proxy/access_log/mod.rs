@@ -28,6 +28,7 @@ const SAME_PACE: Duration = Duration::from_secs(1);
 const CUT_OFF: &str = "cut_off";
 
 /// How a request ended.
+#[derive(Debug)]
 pub(super) struct Finish {
     pub(super) ended: Instant,
     pub(super) total: Duration,
