@@ -5,209 +5,25 @@
 //! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes. What a connection's
 //! requests have in common is kept once, with the connection: most of them differ in their path alone.
 
-use super::access_log::text::{escaped, is_plain, is_plain_without};
+mod common;
+mod texts;
+
+pub(super) use common::{Asker, Common};
+
+use super::access_log::text::{is_plain, is_plain_without};
 use super::headers::{MAX_REQUEST_ID, RequestId};
 use super::tracing::Tracing;
 use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use crate::traces::context::TraceParent;
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use common::{MOST_METHOD, NOTHING};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use texts::{Texts, up_to};
 
-/// Bytes that are kept of each text, so that no client decides how long a line gets.
-const MOST_METHOD: usize = 64;
-const MOST_HOST: usize = 256;
+/// Bytes that are kept of a path.
 const MOST_PATH: usize = 8 << 10;
-const MOST_USER_AGENT: usize = 1 << 10;
-/// Memory that a connection may hold between requests for what they have in common.
-const KEPT_COMMON: usize = 1 << 10;
-
-/// Texts as JSON, one behind another, each with its name before it.
-#[derive(Debug)]
-struct Texts<const N: usize> {
-    json: Vec<u8>,
-    /// As they came, those that had to be escaped.
-    raw: Vec<u8>,
-    places: [Place; N],
-}
-
-/// Where one of them is by itself.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    begin: u32,
-    end: u32,
-    is_raw: bool,
-}
-
-impl<const N: usize> Texts<N> {
-    const fn none() -> Self {
-        let nowhere = Place {
-            begin: 0,
-            end: 0,
-            is_raw: false,
-        };
-        Texts {
-            json: Vec::new(),
-            raw: Vec::new(),
-            places: [nowhere; N],
-        }
-    }
-
-    /// Makes room for others; every one of them is to be said anew.
-    fn clear(&mut self) {
-        self.json.clear();
-        self.raw.clear();
-    }
-
-    /// The same of those behind this one, which is plain.
-    fn cut_behind(&mut self, text: usize) {
-        self.json.truncate(self.places[text].end as usize);
-        self.raw.clear();
-    }
-
-    /// Writes a text behind its name, if it says anything. `plain`: nothing in it has to be escaped.
-    fn say<const L: usize>(&mut self, text: usize, name: &[u8; L], said: &[u8], plain: bool) {
-        let mut place = Place {
-            begin: 0,
-            end: 0,
-            is_raw: false,
-        };
-        if !said.is_empty() {
-            self.json.extend_from_slice(name);
-            place.begin = self.json.len() as u32;
-            debug_assert!(!plain || is_plain(said), "{said:?}");
-            match plain {
-                true => self.json.extend_from_slice(said),
-                false => {
-                    escaped(said, &mut self.json);
-                    place.begin = self.raw.len() as u32;
-                    place.is_raw = true;
-                    self.raw.extend_from_slice(said);
-                }
-            }
-            place.end = place.begin + said.len() as u32;
-        }
-        self.places[text] = place;
-    }
-
-    fn text(&self, text: usize) -> &[u8] {
-        let Place { begin, end, is_raw } = self.places[text];
-        let texts = if is_raw { &self.raw } else { &self.json };
-        &texts[begin as usize..end as usize]
-    }
-
-    fn weight(&self) -> usize {
-        self.json.capacity() + self.raw.capacity()
-    }
-}
-
-/// What the requests of a connection have in common, until one of them says otherwise.
-#[derive(Debug)]
-pub(super) struct Common {
-    client: SocketAddr,
-    /// Only the client's network is named.
-    truncated: bool,
-    texts: Texts<4>,
-    /// Where the user agent's part begins, which ends the line.
-    end: usize,
-}
-
-/// Its texts.
-const CLIENT: usize = 0;
-const METHOD: usize = 1;
-const HOST: usize = 2;
-const USER_AGENT: usize = 3;
-
-/// Of a request that nobody sent.
-static NOTHING: Common = Common {
-    client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-    truncated: false,
-    texts: Texts::none(),
-    end: 0,
-};
-
-impl Common {
-    fn of(client: SocketAddr, truncated: bool) -> Self {
-        let mut name = Vec::with_capacity(22);
-        // A vector takes as much as comes.
-        let _ = match truncated {
-            true => write!(name, "{}", network(client.ip())),
-            false => write!(name, "{client}"),
-        };
-        let mut texts = Texts::none();
-        texts.say(CLIENT, b"\",\"client\":\"", &name, true);
-        Common {
-            client,
-            truncated,
-            texts,
-            end: 0,
-        }
-    }
-
-    /// Has it say this from now on. Method and host have been checked: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
-    fn say(&mut self, method: &[u8], host: &[u8], user_agent: &[u8]) {
-        let texts = &mut self.texts;
-        texts.cut_behind(CLIENT);
-        let method = up_to(MOST_METHOD, method);
-        texts.say(METHOD, b"\",\"method\":\"", method, true);
-        let host = up_to(MOST_HOST, host);
-        texts.say(HOST, b"\",\"host\":\"", host, true);
-        self.end = texts.json.len();
-        let user_agent = up_to(MOST_USER_AGENT, user_agent);
-        let plain = is_plain(user_agent);
-        texts.say(USER_AGENT, b",\"user_agent\":\"", user_agent, plain);
-        texts.json.extend_from_slice(match user_agent {
-            b"" => b"}\n",
-            _ => b"\"}\n",
-        });
-    }
-
-    fn says(&self, method: &[u8], host: &[u8], user_agent: &[u8]) -> bool {
-        let is = |text, said| self.texts.text(text) == said;
-        is(USER_AGENT, user_agent) && is(HOST, host) && is(METHOD, method)
-    }
-
-    /// The same with the client named so.
-    fn renamed(&self, truncated: bool) -> Self {
-        let text = |text| self.texts.text(text);
-        let mut renamed = Common::of(self.client, truncated);
-        renamed.say(text(METHOD), text(HOST), text(USER_AGENT));
-        renamed
-    }
-}
-
-/// Who asks, and what he said the last time.
-#[derive(Debug)]
-pub(super) struct Asker<'a> {
-    pub(super) address: SocketAddr,
-    /// Only his network is to be named.
-    pub(super) truncated: bool,
-    /// Of his connection; `None` before the first request that somebody may read about.
-    pub(super) common: &'a mut Option<Rc<Common>>,
-}
-
-impl Asker<'_> {
-    fn says(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
-        match self.common {
-            Some(common) if common.says(method, host, user_agent) => common.clone(),
-            _ => self.says_otherwise(method, host, user_agent),
-        }
-    }
-
-    #[inline(never)]
-    fn says_otherwise(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
-        let mut common = (self.common.take())
-            .and_then(Rc::into_inner)
-            .unwrap_or_else(|| Common::of(self.address, self.truncated));
-        common.say(method, host, user_agent);
-        let is_short = common.texts.weight() <= KEPT_COMMON;
-        let common = Rc::new(common);
-        *self.common = is_short.then(|| common.clone());
-        common
-    }
-}
 
 /// What a request said of itself.
 #[derive(Debug)]
@@ -316,14 +132,12 @@ impl Asked {
     /// The fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends it.
     pub(super) fn json(&self) -> [&[u8]; 3] {
         let (id, path) = self.texts.json.split_at(self.path);
-        let common = self.common();
-        [id, &common.texts.json[..common.end], path]
+        [id, self.common().json().0, path]
     }
 
     /// Those that stand at the line's end, being long; and that end.
     pub(super) fn json_end(&self) -> &[u8] {
-        let common = self.common();
-        &common.texts.json[common.end..]
+        self.common().json().1
     }
 
     fn common(&self) -> &Common {
@@ -336,15 +150,15 @@ impl Asked {
 
     /// As the log names it: address and port, or the network that it is in.
     pub(super) fn client_name(&self) -> &[u8] {
-        self.common().texts.text(CLIENT)
+        self.common().client_name()
     }
 
     pub(super) fn method(&self) -> &[u8] {
-        self.common().texts.text(METHOD)
+        self.common().method()
     }
 
     pub(super) fn host(&self) -> &[u8] {
-        self.common().texts.text(HOST)
+        self.common().host()
     }
 
     pub(super) fn path(&self) -> &[u8] {
@@ -361,7 +175,7 @@ impl Asked {
     }
 
     pub(super) fn user_agent(&self) -> &[u8] {
-        self.common().texts.text(USER_AGENT)
+        self.common().user_agent()
     }
 
     /// Empty where there was no request to give one to.
@@ -373,10 +187,6 @@ impl Asked {
     pub(super) fn weight(&self) -> usize {
         self.texts.weight()
     }
-}
-
-fn up_to(most: usize, text: &[u8]) -> &[u8] {
-    &text[..text.len().min(most)]
 }
 
 /// A target without its query.
@@ -391,24 +201,13 @@ fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
     traceparent[3..35].try_into().ok()
 }
 
-/// The network that a client is in, of the size that is usual where no person is to be recognised: /24, /48 of IPv6.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & (!0 << 8)).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 80)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::common::tests::asker;
     use super::*;
     use crate::http1::request::is_authority;
     use proptest::prelude::*;
     use serde_json::json;
-    use std::net::SocketAddrV4;
-
-    const SOMEBODY: SocketAddr =
-        SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4711));
 
     /// As it is kept of a client that said something else before.
     fn asked([id, method, host, path, user_agent]: [&[u8]; 5]) -> Asked {
@@ -419,14 +218,6 @@ mod tests {
         asked.common = Some(asker(&mut kept).says(method, host, user_agent));
         asked.say(id, is_plain(id), path, Some(Version::Http10));
         asked
-    }
-
-    fn asker(common: &mut Option<Rc<Common>>) -> Asker<'_> {
-        Asker {
-            address: SOMEBODY,
-            truncated: false,
-            common,
-        }
     }
 
     fn json(asked: &Asked) -> serde_json::Value {
@@ -481,35 +272,6 @@ mod tests {
         );
         asked.name_client(false);
         assert_eq!(json(&asked), before);
-    }
-
-    #[test]
-    fn what_a_connection_said_is_kept_while_it_says_the_same() {
-        let mut kept = None;
-        let first = asker(&mut kept).says(b"GET", b"shop", b"me");
-        let same = asker(&mut kept).says(b"GET", b"shop", b"me");
-        assert!(Rc::ptr_eq(&first, &same));
-        // Of the first somebody reads yet.
-        let other = asker(&mut kept).says(b"GET", b"shop", b"you");
-        let text = |common: &Common, text| common.texts.text(text).to_vec();
-        assert_eq!(
-            [text(&first, USER_AGENT), text(&other, USER_AGENT)],
-            [b"me".to_vec(), b"you".to_vec()]
-        );
-        drop((first, same, other));
-        let posted = asker(&mut kept).says(b"POST", b"shop", b"you");
-        assert_eq!(
-            [text(&posted, CLIENT), text(&posted, METHOD)],
-            [b"192.0.2.7:4711".to_vec(), b"POST".to_vec()]
-        );
-    }
-
-    #[test]
-    fn long_texts_are_not_kept_between_requests() {
-        let mut kept = None;
-        let long = asker(&mut kept).says(b"GET", b"shop", &[b'x'; 2000]);
-        assert_eq!(long.texts.text(USER_AGENT).len(), MOST_USER_AGENT);
-        assert!(kept.is_none());
     }
 
     fn said() -> impl Strategy<Value = Vec<u8>> {
@@ -578,18 +340,6 @@ mod tests {
             assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
             assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
             assert_eq!(asked.version, version, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn truncated_client_is_a_network() {
-        for (client, expected) in [
-            ("192.0.2.77", "192.0.2.0"),
-            ("::ffff:192.0.2.77", "192.0.2.0"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-        ] {
-            let client: IpAddr = client.parse().unwrap();
-            assert_eq!(network(client).to_string(), expected);
         }
     }
 }
