@@ -38,6 +38,7 @@ const EACH: u64 = 0x0101_0101_0101_0101;
 pub(crate) fn whole(number: u64, out: &mut Vec<u8>) {
     match number {
         0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&pair(number as u32)),
         // As a status.
         100..1000 => {
             let [tens, ones] = pair(number as u32);

@@ -9,7 +9,7 @@ use super::forward::{Failure, Request};
 use super::headers::{self, Recipient};
 use super::pace::{self, Moved, Pace};
 use super::relay::{Relay, RelayError};
-use super::server_timing::Timing;
+use super::server_timing::{Spent, Timing};
 use super::shard::Shard;
 use super::upstream::Connection;
 use crate::config::Config;
@@ -211,7 +211,10 @@ impl<'e> Exchange<'e> {
             id: &self.request.id,
             // Nobody is to be kept where it failed.
             cookie: self.cookie.as_deref().filter(|_| head.status < 500),
-            spent: self.timing.as_ref().map(|timing| timing.spent(took)),
+            spent: self.timing.map(|before| Spent {
+                before,
+                backend: took,
+            }),
         };
         headers::write_response(head, &recipient, &mut out);
         Answer {

@@ -325,11 +325,6 @@ async fn attempt<'s>(
     let on_trial = slot.is_on_trial();
     let (mut connection, mut sent) = connect(client, slot, course, attempts).await?;
     attempts.note(|journal| journal.address(relay));
-    // A first attempt began with its request. Clients that are told about the time are told what passed until now, too.
-    let mut departed = sent;
-    if config.headers.server_timing {
-        departed = Instant::now();
-    }
     let hedged = repeatable && !request.upgrade && !on_trial;
     if let (Some(hedge), true) = (&config.hedge, hedged) {
         // A copy even of the first, so that the original can be sent once more if both fail.
@@ -337,9 +332,8 @@ async fn attempt<'s>(
         let race = hedge::race(client, first, slot, attempts, course, hedge);
         // On the heap: the few that are hedged must not make every connection's task larger.
         let heard = Box::pin(race).await?;
-        attempts.lose(heard.sent.saturating_duration_since(departed));
+        attempts.lose(heard.sent.saturating_duration_since(sent));
         (connection, *relay, sent) = (heard.connection, heard.relay, heard.sent);
-        departed = departed.max(sent);
         client.deadline.tag(slot.tag());
     }
     let slot = &*slot;
@@ -355,7 +349,7 @@ async fn attempt<'s>(
     );
     exchange.cookie = sticky::cookie(request, slot, view, shard);
     if config.headers.server_timing {
-        exchange.timing = Some(Timing::new(request.started, sent, departed, attempts));
+        exchange.timing = Some(Timing::new(request.started, sent, attempts));
     }
     let mut answer = match exchange.answer(shard).await? {
         Answered::Final(answer) => answer,

@@ -137,8 +137,7 @@ impl Attempts {
     /// A copy that is sent so much later is the one that counts.
     pub(super) fn lose(&mut self, more: Duration) {
         if !more.is_zero() {
-            self.lost += more;
-            self.connecting = Duration::ZERO;
+            self.lost += more + std::mem::take(&mut self.connecting);
         }
     }
 
