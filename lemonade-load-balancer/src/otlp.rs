@@ -55,14 +55,39 @@ pub(crate) fn nest(field: u8, message: &[u8], encoded: &mut Vec<u8>) {
 }
 
 /// Adds the beginning of a field of this number that takes so many bytes.
-fn open(field: u8, length: usize, encoded: &mut Vec<u8>) {
+pub(crate) fn open(field: u8, length: usize, encoded: &mut Vec<u8>) {
     const LENGTH_DELIMITED: u8 = 2;
-    encoded.push(field << 3 | LENGTH_DELIMITED);
-    let _ = prost::encode_length_delimiter(length, encoded);
+    let key = field << 3 | LENGTH_DELIMITED;
+    match length {
+        // As nearly all do: then it is one byte.
+        short @ 0..128 => encoded.extend_from_slice(&[key, short as u8]),
+        long => {
+            encoded.push(key);
+            let _ = prost::encode_length_delimiter(long, encoded);
+        }
+    }
+}
+
+/// Bytes that [`small`] adds, and [`fixed`].
+pub(crate) const SMALL: usize = 2;
+pub(crate) const FIXED: usize = 9;
+
+/// Adds the field of this number, a word of a small enumeration.
+pub(crate) fn small(field: u8, word: u8, encoded: &mut Vec<u8>) {
+    const VARINT: u8 = 0;
+    debug_assert!(word < 128, "it takes one byte");
+    encoded.extend_from_slice(&[field << 3 | VARINT, word]);
+}
+
+/// Adds the field of this number, eight bytes wide.
+pub(crate) fn fixed(field: u8, number: u64, encoded: &mut Vec<u8>) {
+    const FIXED_64: u8 = 1;
+    encoded.push(field << 3 | FIXED_64);
+    encoded.extend_from_slice(&number.to_le_bytes());
 }
 
 /// Bytes of a field that takes so many without its beginning.
-fn opened(length: usize) -> usize {
+pub(crate) fn opened(length: usize) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }
 

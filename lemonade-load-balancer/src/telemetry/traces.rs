@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::server::{PushError, Server, shortened};
 use super::signal::{Signal, Taken};
 use crate::config::{Config, OtlpConfig};
-use crate::otlp::{Clock, nest};
+use crate::otlp::{Clock, open};
 use crate::traces::Receiver;
 use crate::traces::spans::Spans;
 use fastrand::Rng;
@@ -30,9 +30,13 @@ const TRIES: u32 = 5;
 /// Pushes traces.
 pub(super) struct Traces {
     traced: Receiver,
-    identity: Identity,
+    /// How an encoded [`ResourceSpans`] begins, and a [`ScopeSpans`].
+    resource: Vec<u8>,
+    scope: Vec<u8>,
     signal: Signal,
     rng: Rng,
+    /// Only storage.
+    spans: Spans,
     batch: Option<Batch>,
     backoff: Backoff,
 }
@@ -45,11 +49,21 @@ struct Batch {
 
 impl Traces {
     pub(super) fn new(traced: Receiver, identity: Identity) -> Self {
+        let resource = ResourceSpans {
+            resource: Some(identity.resource),
+            ..ResourceSpans::default()
+        };
+        let scope = ScopeSpans {
+            scope: Some(identity.scope),
+            ..ScopeSpans::default()
+        };
         Traces {
             traced,
-            identity,
+            resource: resource.encode_to_vec(),
+            scope: scope.encode_to_vec(),
             signal: Signal::new("traces"),
             rng: Rng::new(),
+            spans: Spans::default(),
             batch: None,
             backoff: Backoff::default(),
         }
@@ -69,40 +83,32 @@ impl Traces {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        let (mut spans, mut traces) = (Spans::behind(self.scope()), 0);
+        self.spans.begin(&self.scope);
+        let mut traces = 0;
         while traces < MOST
-            && spans.encoded().len() < FULL
+            && self.spans.encoded().len() < FULL
             && let Some(trace) = self.traced.next()
         {
-            spans.add(&trace, &clock, &mut self.rng);
+            self.spans.add(&trace, &clock, &mut self.rng);
             traces += 1;
         }
         (traces > 0).then(|| Batch {
-            message: self.message(spans.encoded()),
+            message: self.message(),
             traces: traces as u64,
             tried: 0,
         })
     }
 
-    /// The beginning of an encoded [`ScopeSpans`].
-    fn scope(&self) -> Vec<u8> {
-        let empty = ScopeSpans {
-            scope: Some(self.identity.scope.clone()),
-            ..ScopeSpans::default()
-        };
-        empty.encode_to_vec()
-    }
-
-    /// An encoded [`ExportTraceServiceRequest`] of these encoded [`ScopeSpans`].
-    fn message(&self, scope_spans: &[u8]) -> Bytes {
-        let empty = ResourceSpans {
-            resource: Some(self.identity.resource.clone()),
-            ..ResourceSpans::default()
-        };
-        let mut resource_spans = empty.encode_to_vec();
-        nest(2, scope_spans, &mut resource_spans);
-        let mut request = Vec::with_capacity(resource_spans.len() + 16);
-        nest(1, &resource_spans, &mut request);
+    /// An encoded `ExportTraceServiceRequest` of the spans.
+    fn message(&self) -> Bytes {
+        let scope_spans = self.spans.encoded();
+        let mut before = self.resource.clone();
+        open(2, scope_spans.len(), &mut before);
+        let length = before.len() + scope_spans.len();
+        let mut request = Vec::with_capacity(length + 16);
+        open(1, length, &mut request);
+        request.extend_from_slice(&before);
+        request.extend_from_slice(scope_spans);
         request.into()
     }
 
@@ -175,6 +181,7 @@ impl Exporter for Traces {
 
     fn rest(&mut self) {
         self.drop_batch();
+        self.spans = Spans::default();
         let waiting = std::iter::from_fn(|| self.traced.next()).count();
         self.signal.dropped(self.traced.dropped() + waiting as u64);
     }
