@@ -117,7 +117,7 @@ pub fn head_length(bytes: &[u8], step: usize) -> Option<usize> {
     None
 }
 
-/// A `traceparent` as it is read, written again; `None` if it is malformed.
-pub fn traceparent(value: &[u8]) -> Option<[u8; 55]> {
-    TraceParent::parse(value).map(|parent| parent.write())
+/// A `traceparent` as it is read, written again as a line of a head; `None` if it is malformed.
+pub fn traceparent(value: &[u8]) -> Option<[u8; 70]> {
+    TraceParent::parse(value).map(|parent| parent.line())
 }

@@ -39,7 +39,7 @@ pub mod internals;
 
 mod admin;
 mod affinity;
-mod decimal;
+mod digits;
 mod explain;
 mod external;
 mod guard;

@@ -57,6 +57,7 @@ pub(crate) fn nest(field: u8, message: &[u8], encoded: &mut Vec<u8>) {
 /// Adds the beginning of a field of this number that takes so many bytes.
 pub(crate) fn open(field: u8, length: usize, encoded: &mut Vec<u8>) {
     const LENGTH_DELIMITED: u8 = 2;
+    debug_assert!(field < 16, "its key takes one byte");
     let key = field << 3 | LENGTH_DELIMITED;
     match length {
         // As nearly all do: then it is one byte.
@@ -75,13 +76,14 @@ pub(crate) const FIXED: usize = 9;
 /// Adds the field of this number, a word of a small enumeration.
 pub(crate) fn small(field: u8, word: u8, encoded: &mut Vec<u8>) {
     const VARINT: u8 = 0;
-    debug_assert!(word < 128, "it takes one byte");
+    debug_assert!(field < 16 && word < 128, "each takes one byte");
     encoded.extend_from_slice(&[field << 3 | VARINT, word]);
 }
 
 /// Adds the field of this number, eight bytes wide.
 pub(crate) fn fixed(field: u8, number: u64, encoded: &mut Vec<u8>) {
     const FIXED_64: u8 = 1;
+    debug_assert!(field < 16, "its key takes one byte");
     encoded.push(field << 3 | FIXED_64);
     encoded.extend_from_slice(&number.to_le_bytes());
 }

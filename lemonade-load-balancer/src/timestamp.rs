@@ -1,6 +1,6 @@
 //! Times as people and programs both read them.
 
-use crate::decimal::six;
+use crate::digits::six;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `2026-11-21T06:44:12.123456Z`.

@@ -1,10 +1,10 @@
 //! One client connection: read a head, hand the request on, and again, until someone has had enough.
 //!
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
-//! 3 KB.
+//! 3 KB; and where its requests are logged or traced, what they say as a rule, about half a KB and 1.5 KB at most.
 
 use super::accept::OpenConnection;
-use super::asked::{Asker, Common};
+use super::asked::{Asker, Usual};
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -55,8 +55,8 @@ struct Said {
     config: Arc<Config>,
     /// To backends.
     forwarding: Forwarding,
-    /// What its requests have in common, for whoever reads about them; `None` while nobody does.
-    common: Option<Rc<Common>>,
+    /// What its requests say as a rule, for whoever reads about them; `None` while nobody does.
+    usual: Option<Rc<Usual>>,
 }
 
 impl Said {
@@ -64,7 +64,7 @@ impl Said {
         Said {
             config: config.clone(),
             forwarding: Forwarding::new(peer, local, &config.headers),
-            common: None,
+            usual: None,
         }
     }
 }
@@ -268,7 +268,7 @@ fn read_request(
     let config = &view.snapshot.config;
     let mut scratch = shard.scratch();
     let Said {
-        forwarding, common, ..
+        forwarding, usual, ..
     } = match &mut client.said {
         Some(said) if Arc::ptr_eq(&said.config, config) => said,
         stale => stale.insert(Said::of(client.peer, client.local, config)),
@@ -303,7 +303,7 @@ fn read_request(
     let asker = Asker {
         address: client.peer,
         truncated: config.access_log.truncate_clients,
-        common,
+        usual,
     };
     let journal = shard.journal(&head, &id, asker, started, &tracing, &outbound);
     let request = Request {

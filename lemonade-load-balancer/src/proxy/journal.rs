@@ -99,7 +99,7 @@ impl Journals {
     pub(super) fn give_back(&self, mut journal: Box<Journal>) {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
-        journal.asked.forget_common();
+        journal.asked.forget_usual();
         journal.lent = false;
         (journal.traced, journal.picked) = (None, Cell::default());
         let mut kept = self.blank.borrow_mut();
@@ -325,7 +325,7 @@ mod tests {
         let asker = Asker {
             address: (Ipv4Addr::LOCALHOST, 1).into(),
             truncated: false,
-            common: &mut None,
+            usual: &mut None,
         };
         journals.begin_unread(request, asker, Instant::now())
     }

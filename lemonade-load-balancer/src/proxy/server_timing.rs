@@ -1,7 +1,7 @@
 //! What an answer's time was spent on, as its client is told where `headers.server_timing` is on (W3C Server Timing).
 
 use super::retry::Attempts;
-use crate::decimal::{few_milliseconds, milliseconds};
+use crate::digits::{few_milliseconds, milliseconds};
 use std::time::{Duration, Instant};
 
 /// Where the time of a request went until its attempt was sent.
@@ -20,6 +20,7 @@ pub(super) struct Timing {
 impl Timing {
     pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Self {
         let (queue, retry, connect) = (attempts.queued, attempts.lost, attempts.connecting);
+        // As most are. Subtracting costs more than the rest.
         let before = match sent == started {
             true => Duration::ZERO,
             false => sent.saturating_duration_since(started),

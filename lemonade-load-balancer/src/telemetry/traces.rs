@@ -21,7 +21,7 @@ use tokio::time::sleep;
 /// How often the queue is looked at: nobody says that something is in it. A push for every few traces would cost more than they do.
 const LOOK: Duration = Duration::from_millis(100);
 /// Traces of one batch,
-const MOST: usize = 512;
+const MOST: u64 = 512;
 /// and the bytes from which on it is full.
 const FULL: usize = 1 << 20;
 /// How often a batch is sent before it is dropped.
@@ -44,6 +44,8 @@ pub(super) struct Traces {
 struct Batch {
     message: Bytes,
     traces: u64,
+    /// More may wait.
+    is_full: bool,
     tried: u32,
 }
 
@@ -94,7 +96,8 @@ impl Traces {
         }
         (traces > 0).then(|| Batch {
             message: self.message(),
-            traces: traces as u64,
+            traces,
+            is_full: traces >= MOST || self.spans.encoded().len() >= FULL,
             tried: 0,
         })
     }
@@ -168,9 +171,10 @@ impl Exporter for Traces {
                 Ok(server) => server.push(message).await,
                 Err(error) => Err(PushError::NoAnswer(error.to_string())),
             };
+            let was_full = self.batch.as_ref().is_some_and(|batch| batch.is_full);
             match self.settle(pushed) {
                 Some(wait) => sleep(wait).await,
-                None if self.traced.waiting() >= MOST => {}
+                None if was_full => {}
                 None => sleep(LOOK).await,
             }
             if server.is_err() {
@@ -204,7 +208,7 @@ mod tests {
     use super::*;
     use crate::config::{OtlpUrl, ResourceConfig};
     use crate::traces::{self, example};
-    use lemonade_test::{Connection, Message as Received, Origin, until};
+    use lemonade_test::{Connection, Gate, Message as Received, Origin, until};
     use metrics::LocalRecorderGuard;
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
     use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -338,21 +342,28 @@ mod tests {
     #[tokio::test]
     async fn traces_that_come_one_by_one_are_pushed_together() {
         let recorded = Recorded::begin();
-        let server = answering(vec![answer("200 OK", "", b"")]).await;
-        let (traces, _task) = exporting(server.address());
-        let (begun, mut sent) = (Instant::now(), 0);
-        until("it was looked for a few times", || {
-            send(&traces, ["/a".to_owned()]);
-            sent += 1;
-            begun.elapsed() > LOOK * 5
+        let gate = Gate::shut();
+        let at_gate = gate.clone();
+        let server = Origin::start(move |mut connection: Connection| {
+            let gate = at_gate.clone();
+            async move {
+                while connection.request().await.is_ok() {
+                    gate.passed().await;
+                    connection.send(&answer("200 OK", "", b"")).await;
+                }
+            }
         })
         .await;
-        let looks = begun.elapsed().as_millis() / LOOK.as_millis() + 1;
-        let pushes = recorded.exports("ok");
-        assert!(
-            pushes > 0 && u128::from(pushes) <= looks && sent > 2 * pushes,
-            "{pushes} of {sent} in {looks}"
-        );
+        let (traces, _task) = exporting(server.address());
+        send(&traces, ["/a".to_owned()]);
+        server.request(1).await;
+        // One that waits when the first is taken does not go alone.
+        send(&traces, ["/b".to_owned()]);
+        gate.open();
+        until("the first is taken", || recorded.exports("ok") == 1).await;
+        send(&traces, ["/c".to_owned()]);
+        until("the others are taken", || recorded.exports("ok") == 2).await;
+        assert_eq!(paths(&server.requests()[1]), ["/b", "/c"]);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! version, trace id, the caller's span, flags
 //! ```
 
+use crate::digits::eight_hex;
 use fastrand::Rng;
 use std::ops::Range;
 
@@ -73,8 +74,9 @@ impl TraceParent {
     }
 }
 
-/// Says of requests that nobody records them, so that their backends do not decide that anew. What it says differs in what has to be
-/// random of a trace's id (Level 2, 3.2.2.5), its second half; the span goes by the same number, as the first one of a trace used to.
+/// Says of requests that nobody records them, so that their backends do not decide that anew. What it says differs from request to
+/// request in the trace id's second half, which is what has to be random of it (Level 2, 3.2.2.5). The span has the same number, as
+/// Zipkin's root spans do: it saves drawing and writing another, and nobody records either.
 #[derive(Debug)]
 pub(crate) struct Unrecorded {
     pattern: Line,
@@ -147,23 +149,9 @@ pub(crate) fn digits(trace_id: u128) -> [u8; 32] {
 /// A span's digits, leading zeros too.
 pub(crate) fn span_digits(span: u64) -> [u8; 16] {
     let mut digits = [0; 16];
-    digits[..8].copy_from_slice(&eight((span >> 32) as u32));
-    digits[8..].copy_from_slice(&eight(span as u32));
+    digits[..8].copy_from_slice(&eight_hex((span >> 32) as u32));
+    digits[8..].copy_from_slice(&eight_hex(span as u32));
     digits
-}
-
-/// Eight digits at once: every request that is forwarded while tracing is on has six times as many.
-fn eight(number: u32) -> [u8; 8] {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // Halves move apart, and halves of those, until each digit has a byte to itself.
-    let number = u64::from(number);
-    let number = (number | number << 16) & 0x0000_ffff_0000_ffff;
-    let number = (number | number << 8) & 0x00ff_00ff_00ff_00ff;
-    let number = (number | number << 4) & (EACH * 0x0f);
-    // Those from 10 on carry into the bit of 16 when 6 is added.
-    let is_letter = ((number + EACH * 6) >> 4) & EACH;
-    let beyond_nine = u64::from(b'a' - b'0' - 10);
-    (number + EACH * u64::from(b'0') + is_letter * beyond_nine).to_be_bytes()
 }
 
 #[cfg(test)]

@@ -65,11 +65,6 @@ impl Receiver {
         Some(trace)
     }
 
-    /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
     /// How many were dropped since this was asked last.
     pub(crate) fn dropped(&self) -> u64 {
         self.shared.dropped.swap(0, Relaxed)

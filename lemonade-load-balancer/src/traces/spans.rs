@@ -54,14 +54,15 @@ impl Spans {
             spans: self,
         };
         writer.server();
+        let request = Some(trace.span);
         if let Some((began, took)) = trace.queued {
-            let queue = writer.span(context::span_id(rng), trace.span, began, began + took);
+            let queue = writer.span(context::span_id(rng), request, began, began + took);
             writer.put(queue, "queue", SpanKind::Internal);
         }
         for (place, attempt) in trace.attempts.iter().enumerate() {
             if let Some(picked) = attempt.picked {
                 let end = attempt.began + picked;
-                let pick = writer.span(context::span_id(rng), trace.span, attempt.began, end);
+                let pick = writer.span(context::span_id(rng), request, attempt.began, end);
                 writer.put(pick, "pick", SpanKind::Internal);
             }
             writer.attempt(attempt, place);
@@ -130,10 +131,10 @@ struct Writer<'w> {
 
 impl<'w> Writer<'w> {
     /// Times are since the request's start.
-    fn span(&self, id: u64, parent: u64, began: Duration, ended: Duration) -> Span {
+    fn span(&self, id: u64, parent: Option<u64>, began: Duration, ended: Duration) -> Span {
         Span {
             id,
-            parent: Some(parent),
+            parent,
             has_remote_parent: false,
             began: self.at(began),
             // A reader may refuse an end before the beginning.
@@ -160,9 +161,8 @@ impl<'w> Writer<'w> {
     fn server(&mut self) {
         let trace = self.trace;
         let mut span = Span {
-            parent: trace.parent,
             has_remote_parent: trace.parent.is_some(),
-            ..self.span(trace.span, 0, Duration::ZERO, trace.took)
+            ..self.span(trace.span, trace.parent, Duration::ZERO, trace.took)
         };
         self.method();
         let said = &mut self.spans.attributes;
@@ -195,7 +195,7 @@ impl<'w> Writer<'w> {
     fn attempt(&mut self, attempt: &TracedAttempt, place: usize) {
         let trace = self.trace;
         let began = attempt.began + attempt.picked.unwrap_or_default();
-        let mut span = self.span(attempt.span, trace.span, began, attempt.ended);
+        let mut span = self.span(attempt.span, Some(trace.span), began, attempt.ended);
         span.first_byte = attempt.first_byte.map(|at| self.at(at));
         self.method();
         self.peer(attempt);
@@ -223,7 +223,7 @@ impl<'w> Writer<'w> {
     }
 
     fn connect(&mut self, attempt: &TracedAttempt, id: u64, began: Duration, ended: Duration) {
-        let mut span = self.span(id, attempt.span, began, ended);
+        let mut span = self.span(id, Some(attempt.span), began, ended);
         let unanswered = attempt.first_byte.is_none() && attempt.status.is_none();
         self.peer(attempt);
         if let Some(error) = attempt.error

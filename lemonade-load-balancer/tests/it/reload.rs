@@ -339,6 +339,38 @@ async fn changed_limits_hold_for_connections_that_are_open() {
 
 /// A request is logged as the configuration has it by then, whatever it was when the request came.
 #[tokio::test]
+async fn client_that_stays_is_hidden_from_when_that_is_asked_for() {
+    let origin = Origin::named("a").await;
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("access.log");
+    let clients = || -> Vec<String> {
+        let lines = fs::read_to_string(&log).unwrap_or_default();
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["client"].to_string();
+        lines.lines().map(line).collect()
+    };
+    let more = |redact: &str| format!("access_log: {{ file: {}{redact} }}\n", log.display());
+    let (_folder, path) = folder(&text(&[&origin], &more("")));
+    let balancer = balancer_of_file(&path);
+    let mut client = balancer.client().await;
+    for (count, redact) in [(1, ""), (2, ", redact: { client: truncate }"), (3, "")] {
+        write(&path, &text(&[&origin], &more(redact)));
+        until("clients are named as they shall be", || {
+            let published = balancer.app.published().load();
+            published.config.access_log.truncate_clients != redact.is_empty()
+        })
+        .await;
+        client.get("/").await;
+        until("it is logged", || clients().len() == count).await;
+    }
+    let clients = clients();
+    assert!(
+        clients[0].starts_with("\"127.0.0.1:") && clients[0] == clients[2],
+        "{clients:?}"
+    );
+    assert_eq!(clients[1], "\"127.0.0.0\"");
+}
+
+#[tokio::test]
 async fn client_of_a_request_under_way_is_hidden_when_that_is_asked_for() {
     let (gate, sulks) = (Gate::shut(), Arc::new(AtomicBool::new(true)));
     let (at_gate, in_script) = (gate.clone(), sulks.clone());

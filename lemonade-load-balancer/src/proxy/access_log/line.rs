@@ -2,7 +2,7 @@
 
 use super::Finish;
 use super::text::escaped;
-use crate::decimal::{few_seconds, seconds, whole};
+use crate::digits::{few_seconds, seconds, whole};
 use crate::proxy::asked::Asked;
 use crate::proxy::journal::Attempt;
 use std::time::Duration;

@@ -145,7 +145,7 @@ impl Shard {
         let asker = Asker {
             address: client,
             truncated: config.truncate_clients,
-            common: &mut None,
+            usual: &mut None,
         };
         let journal = self.journals.begin_unread(unread, asker, now);
         let finish = Finish {

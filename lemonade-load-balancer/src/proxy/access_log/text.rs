@@ -1,5 +1,7 @@
 //! Texts as a line of the log holds them, written straight into its bytes.
 
+use crate::digits::EACH;
+
 /// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
 /// escaped: a terminal that shows the log must not obey a client.
 pub(in crate::proxy) fn quoted(text: &[u8], out: &mut Vec<u8>) {
@@ -43,8 +45,6 @@ pub(in crate::proxy) fn is_plain_without(other: u8, text: &[u8]) -> bool {
         .fold(0, |all, word| all | not_plain(*word, other));
     (found | not_plain(*last, other)) & (EACH << 7) == 0
 }
-
-const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// A byte's highest bit is set if it is not plain; and perhaps one of those above such a byte. By arithmetic on all bytes of a word
 /// (Sean Anderson, "Bit Twiddling Hacks", `hasless`).

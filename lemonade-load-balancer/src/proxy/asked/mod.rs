@@ -5,10 +5,10 @@
 //! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes. What a connection's
 //! requests have in common is kept once, with the connection: most of them differ in their path alone.
 
-mod common;
 mod texts;
+mod usual;
 
-pub(super) use common::{Asker, Common};
+pub(super) use usual::{Asker, Usual};
 
 use super::access_log::text::{is_plain, is_plain_without};
 use super::headers::{MAX_REQUEST_ID, RequestId};
@@ -17,10 +17,10 @@ use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use crate::traces::context::TraceParent;
-use common::{MOST_METHOD, NOTHING};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use texts::{Texts, up_to};
+use usual::{MOST_METHOD, NOTHING};
 
 /// Bytes that are kept of a path.
 const MOST_PATH: usize = 8 << 10;
@@ -28,7 +28,7 @@ const MOST_PATH: usize = 8 << 10;
 /// What a request said of itself.
 #[derive(Debug)]
 pub(super) struct Asked {
-    common: Option<Rc<Common>>,
+    usual: Option<Rc<Usual>>,
     /// `None` where it could not be read.
     pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`, or of a trace that is told of.
@@ -46,7 +46,7 @@ const PATH: usize = 1;
 impl Asked {
     pub(super) fn nothing() -> Self {
         Asked {
-            common: None,
+            usual: None,
             version: None,
             trace_id: None,
             texts: Texts::none(),
@@ -68,7 +68,7 @@ impl Asked {
         };
         let host = head.authority.unwrap_or_default();
         let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        self.common = Some(asker.says(head.method, host, user_agent));
+        self.usual = Some(asker.says(head.method, host, user_agent));
         let plain = matches!(id, RequestId::Made(_)) || is_plain(id.as_bytes());
         self.say(id.as_bytes(), plain, head.target, Some(head.version));
     }
@@ -92,7 +92,7 @@ impl Asked {
             _ => None,
         };
         self.trace_id = None;
-        self.common = Some(asker.says(method.unwrap_or_default(), b"", b""));
+        self.usual = Some(asker.says(method.unwrap_or_default(), b"", b""));
         self.say(b"", true, target, version);
     }
 
@@ -116,49 +116,49 @@ impl Asked {
     }
 
     /// Lets go of what it shares with its connection. What it said is gone with that.
-    pub(super) fn forget_common(&mut self) {
-        self.common = None;
+    pub(super) fn forget_usual(&mut self) {
+        self.usual = None;
     }
 
     /// Has the client named as it is to be now, if that was otherwise when the request began.
     pub(super) fn name_client(&mut self, truncated: bool) {
-        if let Some(common) = &mut self.common
-            && common.truncated != truncated
+        if let Some(usual) = &mut self.usual
+            && usual.truncated != truncated
         {
-            *common = Rc::new(common.renamed(truncated));
+            *usual = Rc::new(usual.renamed(truncated));
         }
     }
 
     /// The fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends it.
     pub(super) fn json(&self) -> [&[u8]; 3] {
         let (id, path) = self.texts.json.split_at(self.path);
-        [id, self.common().json().0, path]
+        [id, self.usual().json().0, path]
     }
 
     /// Those that stand at the line's end, being long; and that end.
     pub(super) fn json_end(&self) -> &[u8] {
-        self.common().json().1
+        self.usual().json().1
     }
 
-    fn common(&self) -> &Common {
-        self.common.as_deref().unwrap_or(&NOTHING)
+    fn usual(&self) -> &Usual {
+        self.usual.as_deref().unwrap_or(&NOTHING)
     }
 
     pub(super) fn client(&self) -> SocketAddr {
-        self.common().client
+        self.usual().client
     }
 
     /// As the log names it: address and port, or the network that it is in.
     pub(super) fn client_name(&self) -> &[u8] {
-        self.common().client_name()
+        self.usual().client_name()
     }
 
     pub(super) fn method(&self) -> &[u8] {
-        self.common().method()
+        self.usual().method()
     }
 
     pub(super) fn host(&self) -> &[u8] {
-        self.common().host()
+        self.usual().host()
     }
 
     pub(super) fn path(&self) -> &[u8] {
@@ -175,7 +175,7 @@ impl Asked {
     }
 
     pub(super) fn user_agent(&self) -> &[u8] {
-        self.common().user_agent()
+        self.usual().user_agent()
     }
 
     /// Empty where there was no request to give one to.
@@ -203,7 +203,7 @@ fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::common::tests::asker;
+    use super::usual::tests::asker;
     use super::*;
     use crate::http1::request::is_authority;
     use proptest::prelude::*;
@@ -214,8 +214,8 @@ mod tests {
         let mut kept = None;
         let mut asked = Asked::nothing();
         asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", asker(&mut kept));
-        asked.forget_common();
-        asked.common = Some(asker(&mut kept).says(method, host, user_agent));
+        asked.forget_usual();
+        asked.usual = Some(asker(&mut kept).says(method, host, user_agent));
         asked.say(id, is_plain(id), path, Some(Version::Http10));
         asked
     }

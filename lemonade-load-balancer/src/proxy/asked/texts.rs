@@ -46,6 +46,11 @@ impl<const N: usize> Texts<N> {
         self.raw.clear();
     }
 
+    /// Makes room for so many bytes more, and no more.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.json.reserve_exact(bytes);
+    }
+
     /// Writes a text behind its name, if it says anything. `plain`: nothing in it has to be escaped.
     pub(super) fn say<const L: usize>(
         &mut self,

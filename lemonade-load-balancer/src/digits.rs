@@ -19,9 +19,12 @@ fn pair(number: u32) -> [u8; 2] {
     PAIRS[(number % 100) as usize]
 }
 
+/// One in each byte: times a number that fits into a byte, that number in each.
+pub(crate) const EACH: u64 = 0x0101_0101_0101_0101;
+
 /// The digits of a number below 100,000,000, all of them at once: halves, pairs in those, and digits in those, each beside the
 /// other in one word (Paul Khuong, "How to print integers really fast").
-fn eight(number: u32) -> [u8; 8] {
+fn eight_decimal(number: u32) -> [u8; 8] {
     let halves = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
     // Times 10,486 / 2^20 is a division by 100 for all below 43,698; times 103 / 2^10 one by 10 for all below 178.
     let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
@@ -31,7 +34,18 @@ fn eight(number: u32) -> [u8; 8] {
     (digits + EACH * u64::from(b'0')).to_le_bytes()
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
+/// The hexadecimal digits of a number, all of them at once: every request that is forwarded while tracing is on has twice as many.
+pub(crate) fn eight_hex(number: u32) -> [u8; 8] {
+    // Halves move apart, and halves of those, until each digit has a byte to itself.
+    let number = u64::from(number);
+    let number = (number | number << 16) & 0x0000_ffff_0000_ffff;
+    let number = (number | number << 8) & 0x00ff_00ff_00ff_00ff;
+    let number = (number | number << 4) & (EACH * 0x0f);
+    // Those from 10 on carry into the bit of 16 when 6 is added.
+    let is_letter = ((number + EACH * 6) >> 4) & EACH;
+    let beyond_nine = u64::from(b'a' - b'0' - 10);
+    (number + EACH * u64::from(b'0') + is_letter * beyond_nine).to_be_bytes()
+}
 
 /// Writes a number.
 #[inline]
@@ -68,7 +82,7 @@ pub(crate) fn few_seconds(time: Duration) -> Option<[u8; 8]> {
     if seconds >= 10 {
         return None;
     }
-    let mut text = eight(time.subsec_micros());
+    let mut text = eight_decimal(time.subsec_micros());
     (text[0], text[1]) = (b'0' + seconds as u8, b'.');
     Some(text)
 }
@@ -85,13 +99,13 @@ pub(crate) fn few_milliseconds(time: Duration) -> Option<[u8; 5]> {
     if time >= Duration::from_millis(10) {
         return None;
     }
-    let [.., ones, a, b, c] = eight(time.subsec_micros());
+    let [.., ones, a, b, c] = eight_decimal(time.subsec_micros());
     Some([ones, b'.', a, b, c])
 }
 
 /// The last six digits of a number.
 pub(crate) fn six(number: u32) -> [u8; 6] {
-    let [_, _, six @ ..] = eight(number % 1_000_000);
+    let [_, _, six @ ..] = eight_decimal(number % 1_000_000);
     six
 }
 
@@ -138,9 +152,11 @@ mod tests {
         }
 
         #[test]
-        fn eight_digits_are_those_of_the_number(number in 0u32..100_000_000) {
+        fn eight_digits_are_those_of_the_number(number in 0u32..100_000_000, any: u32) {
             let expected = format!("{number:08}");
-            prop_assert_eq!(&eight(number)[..], expected.as_bytes());
+            prop_assert_eq!(&eight_decimal(number)[..], expected.as_bytes());
+            let expected = format!("{any:08x}");
+            prop_assert_eq!(&eight_hex(any)[..], expected.as_bytes());
         }
     }
 }

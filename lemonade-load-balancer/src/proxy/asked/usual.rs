@@ -10,12 +10,14 @@ use std::rc::Rc;
 pub(super) const MOST_METHOD: usize = 64;
 const MOST_HOST: usize = 256;
 const MOST_USER_AGENT: usize = 1 << 10;
+/// Bytes of the texts' names and of all that is around them.
+const NAMES: usize = 48;
 /// Memory that a connection may hold between requests.
 const KEPT: usize = 1 << 10;
 
-/// What the requests of a connection have in common, until one of them says otherwise.
+/// What the requests of a connection have in usual, until one of them says otherwise.
 #[derive(Debug)]
-pub(in crate::proxy) struct Common {
+pub(in crate::proxy) struct Usual {
     pub(super) client: SocketAddr,
     /// Only the client's network is named.
     pub(super) truncated: bool,
@@ -31,14 +33,14 @@ const HOST: usize = 2;
 const USER_AGENT: usize = 3;
 
 /// Of a request that nobody sent.
-pub(super) static NOTHING: Common = Common {
+pub(super) static NOTHING: Usual = Usual {
     client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
     truncated: false,
     texts: Texts::none(),
     end: 0,
 };
 
-impl Common {
+impl Usual {
     fn of(client: SocketAddr, truncated: bool) -> Self {
         let mut name = Vec::with_capacity(22);
         // A vector takes as much as comes.
@@ -48,7 +50,7 @@ impl Common {
         };
         let mut texts = Texts::none();
         texts.say(CLIENT, b"\",\"client\":\"", &name, true);
-        Common {
+        Usual {
             client,
             truncated,
             texts,
@@ -61,11 +63,13 @@ impl Common {
         let texts = &mut self.texts;
         texts.cut_behind(CLIENT);
         let method = up_to(MOST_METHOD, method);
-        texts.say(METHOD, b"\",\"method\":\"", method, true);
         let host = up_to(MOST_HOST, host);
+        let user_agent = up_to(MOST_USER_AGENT, user_agent);
+        // It may be kept for long: no more than it takes, but for what has to be escaped.
+        texts.reserve(NAMES + method.len() + host.len() + user_agent.len());
+        texts.say(METHOD, b"\",\"method\":\"", method, true);
         texts.say(HOST, b"\",\"host\":\"", host, true);
         self.end = texts.json.len();
-        let user_agent = up_to(MOST_USER_AGENT, user_agent);
         let plain = is_plain(user_agent);
         texts.say(USER_AGENT, b",\"user_agent\":\"", user_agent, plain);
         texts.json.extend_from_slice(match user_agent {
@@ -101,7 +105,7 @@ impl Common {
 
     /// The same with the client named so.
     pub(super) fn renamed(&self, truncated: bool) -> Self {
-        let mut renamed = Common::of(self.client, truncated);
+        let mut renamed = Usual::of(self.client, truncated);
         renamed.say(self.method(), self.host(), self.user_agent());
         renamed
     }
@@ -114,27 +118,27 @@ pub(in crate::proxy) struct Asker<'a> {
     /// Only his network is to be named.
     pub(in crate::proxy) truncated: bool,
     /// Of his connection; `None` before the first request that somebody may read about.
-    pub(in crate::proxy) common: &'a mut Option<Rc<Common>>,
+    pub(in crate::proxy) usual: &'a mut Option<Rc<Usual>>,
 }
 
 impl Asker<'_> {
-    pub(super) fn says(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
-        match self.common {
-            Some(common) if common.says(method, host, user_agent) => common.clone(),
+    pub(super) fn says(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Usual> {
+        match self.usual {
+            Some(usual) if usual.says(method, host, user_agent) => usual.clone(),
             _ => self.says_otherwise(method, host, user_agent),
         }
     }
 
     #[inline(never)]
-    fn says_otherwise(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Common> {
-        let mut common = (self.common.take())
+    fn says_otherwise(self, method: &[u8], host: &[u8], user_agent: &[u8]) -> Rc<Usual> {
+        let mut usual = (self.usual.take())
             .and_then(Rc::into_inner)
-            .unwrap_or_else(|| Common::of(self.address, self.truncated));
-        common.say(method, host, user_agent);
-        let is_short = common.texts.weight() <= KEPT;
-        let common = Rc::new(common);
-        *self.common = is_short.then(|| common.clone());
-        common
+            .unwrap_or_else(|| Usual::of(self.address, self.truncated));
+        usual.say(method, host, user_agent);
+        let is_short = usual.texts.weight() <= KEPT;
+        let usual = Rc::new(usual);
+        *self.usual = is_short.then(|| usual.clone());
+        usual
     }
 }
 
@@ -154,11 +158,11 @@ pub(super) mod tests {
     const SOMEBODY: SocketAddr =
         SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4711));
 
-    pub(in super::super) fn asker(common: &mut Option<Rc<Common>>) -> Asker<'_> {
+    pub(in super::super) fn asker(usual: &mut Option<Rc<Usual>>) -> Asker<'_> {
         Asker {
             address: SOMEBODY,
             truncated: false,
-            common,
+            usual,
         }
     }
 
@@ -183,8 +187,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn long_texts_are_not_kept_between_requests() {
+    fn only_long_texts_are_not_kept_between_requests() {
         let mut kept = None;
+        asker(&mut kept).says(b"GET", b"www.example.com", &[b'x'; 800]);
+        assert!(kept.is_some());
         let long = asker(&mut kept).says(b"GET", b"shop", &[b'x'; 2000]);
         assert_eq!(long.user_agent().len(), MOST_USER_AGENT);
         assert!(kept.is_none());
