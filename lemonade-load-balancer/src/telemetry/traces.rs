@@ -343,17 +343,7 @@ mod tests {
     async fn traces_that_come_one_by_one_are_pushed_together() {
         let recorded = Recorded::begin();
         let gate = Gate::shut();
-        let at_gate = gate.clone();
-        let server = Origin::start(move |mut connection: Connection| {
-            let gate = at_gate.clone();
-            async move {
-                while connection.request().await.is_ok() {
-                    gate.passed().await;
-                    connection.send(&answer("200 OK", "", b"")).await;
-                }
-            }
-        })
-        .await;
+        let server = Origin::behind(&gate, "").await;
         let (traces, _task) = exporting(server.address());
         send(&traces, ["/a".to_owned()]);
         server.request(1).await;
