@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 14] = [
     &["backend", "traces"],
     &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
     &["timestamp"],
-    &["decimal"],
+    &["digits"],
 ];
 
 /// Names that say nothing about what is in them.
