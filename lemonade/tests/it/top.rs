@@ -192,7 +192,7 @@ fn incident_is_seen_and_what_can_be_done_is_done() {
     top.press("e");
     top.shows(&[" enable w2? ", "It gets requests again"]);
     top.press("y");
-    top.shows(&["enabled"]);
+    top.shows(&[" enable w2 ", "enabled", "any key closes it"]);
     assert_eq!(stage.api("/backends/w2")["drained"], false);
     top.press("x");
     top.until("the answer is gone", |screen| {
@@ -204,7 +204,7 @@ fn incident_is_seen_and_what_can_be_done_is_done() {
     top.press("7\r");
     top.shows(&[" weight of w2: 7? "]);
     top.press("y");
-    top.shows(&["weight 1 to 7"]);
+    top.shows(&[" weight of w2: 7 ", "weight 1 to 7", "any key closes it"]);
     assert_eq!(stage.api("/backends/w2")["weight"], 7);
     top.press("x");
 

@@ -4,6 +4,7 @@ use super::change::{AUTO, Change};
 use super::rows::{Sort, rows};
 use super::watched::Watched;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::collections::VecDeque;
 
 /// Rows that a page is.
 const PAGE: isize = 10;
@@ -57,6 +58,8 @@ pub(super) struct Screen {
     selected: Option<String>,
     /// What was seen when the picture was stopped.
     stopped: Option<Box<Watched>>,
+    /// Answers that came while the keyboard was for something else.
+    unread: VecDeque<Mode>,
 }
 
 impl Screen {
@@ -77,11 +80,12 @@ impl Screen {
             .unwrap_or(0)
     }
 
-    /// A change was answered, or could not be made.
+    /// A change was answered, or could not be made. Who is typing by then is told afterwards: what he types next is no key to close
+    /// an answer with.
     pub(super) fn answer(&mut self, change: &Change, answer: Result<Vec<String>, String>) {
         // Who closed the question meanwhile still wants to know.
         let title = change.title().replace('?', "");
-        self.mode = match answer {
+        self.unread.push_back(match answer {
             Ok(lines) => Mode::Answer {
                 title,
                 lines,
@@ -92,7 +96,17 @@ impl Screen {
                 lines: why.lines().map(str::to_owned).collect(),
                 good: false,
             },
-        };
+        });
+        self.tell();
+    }
+
+    /// Shows the oldest answer that is unread, if nobody is at something else.
+    fn tell(&mut self) {
+        if let Mode::Table | Mode::Sent(_) = self.mode
+            && let Some(answer) = self.unread.pop_front()
+        {
+            self.mode = answer;
+        }
     }
 
     pub(super) fn press(&mut self, key: KeyEvent, watched: &Watched) -> Option<Wish> {
@@ -103,14 +117,16 @@ impl Screen {
         if key.modifiers.contains(KeyModifiers::ALT) {
             return None;
         }
-        match std::mem::take(&mut self.mode) {
+        let wish = match std::mem::take(&mut self.mode) {
             Mode::Table => self.at_table(key.code, watched),
             Mode::Filter => self.at_filter(key.code),
             Mode::Strategies(place) => self.at_strategies(key.code, place, watched),
             Mode::Weight { backend, typed } => self.at_weight(key.code, backend, typed),
             Mode::Confirm(change) => self.at_question(key.code, change),
             Mode::Help | Mode::Answer { .. } | Mode::Sent(_) => None,
-        }
+        };
+        self.tell();
+        wish
     }
 
     fn at_table(&mut self, key: KeyCode, watched: &Watched) -> Option<Wish> {
@@ -342,6 +358,30 @@ pub(super) mod tests {
             "it closes the answer"
         );
         assert_eq!(typed(&mut screen, &three(), "q"), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn answer_does_not_take_the_keyboard_from_who_types() {
+        let mut screen = Screen::default();
+        typed(&mut screen, &three(), "ey");
+        // Whoever does not wait for the answer closes the notice that it is on its way.
+        typed(&mut screen, &three(), "xw");
+        let change = Change::Enable("w3".to_owned());
+        screen.answer(&change, Ok(vec!["enabled".to_owned()]));
+        screen.answer(&change, Err("no such backend".to_owned()));
+        typed(&mut screen, &three(), "7⏎");
+        let weight = Mode::Confirm(Change::Weight("w3".to_owned(), 7));
+        assert_eq!(screen.mode, weight);
+        typed(&mut screen, &three(), "n");
+        let goods = [(); 2].map(|()| {
+            let Mode::Answer { good, .. } = screen.mode else {
+                panic!("{:?}", screen.mode);
+            };
+            typed(&mut screen, &three(), "x");
+            good
+        });
+        assert_eq!(goods, [true, false]);
+        assert_eq!(screen.mode, Mode::Table);
     }
 
     #[test]
