@@ -444,8 +444,9 @@ pub(crate) mod tests {
                     pool.backends()[picked].load.latency.record(took, now);
                     pool.backends()[picked].load.peak.record(took, now);
                 }
+                // Half of its part is rare but possible; a third would be starving.
                 for share in shares {
-                    prop_assert!(share >= 500, "{name}: {share} of {count} over {size}");
+                    prop_assert!(share >= 333, "{name}: {share} of {count} over {size}");
                 }
             }
         }
