@@ -228,11 +228,13 @@ proptest! {
         }
     }
 
-    /// A bad beginning, and whoever goes by averages alone never asks there again.
+    /// A bad beginning, and whoever goes by averages alone never asks there again. Mostly that is the backend that was slow; now and
+    /// then its first answer was quick by chance, and the others are forgotten.
     #[test]
     fn bad_beginning_starves_nobody(seed in any::<u64>()) {
         let scenario = scenario("{duration: 60s, arrivals: {load: 5%}, backends: [{count: 8}], faults: [{at: 0s, for: 3s, backends: 5, slow: 10}]}", seed);
-        let naive = share_between(&play(&scenario, Naive::new(&scenario, fastest)), 5, 30, 60);
+        let naive = play(&scenario, Naive::new(&scenario, fastest));
+        let naive = (0..8).map(|backend| share_between(&naive, backend, 30, 60)).fold(f64::INFINITY, f64::min);
         prop_assert!(naive < 0.01, "{naive}");
         for name in ATTENTIVE {
             let share = share_between(&ours(name, &scenario), 5, 30, 60);
