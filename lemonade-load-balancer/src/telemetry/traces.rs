@@ -18,8 +18,10 @@ use prost::Message;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep;
 
-/// How often the queue is looked at: nobody says that something is in it. A push for every few traces would cost more than they do.
+/// How often the queue is looked at: nobody says that something is in it.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long traces wait for others to make a batch with: a push costs as much as a few dozen traces.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Traces of one batch,
 const MOST: u64 = 512;
 /// and the bytes from which on it is full.
@@ -35,8 +37,12 @@ pub(super) struct Traces {
     scope: Vec<u8>,
     signal: Signal,
     rng: Rng,
-    /// Only storage.
+    /// Of the next batch, as far as it is filled,
     spans: Spans,
+    /// with so many traces,
+    gathered: u64,
+    /// since then.
+    begun: Instant,
     batch: Option<Batch>,
     backoff: Backoff,
 }
@@ -66,38 +72,52 @@ impl Traces {
             signal: Signal::new("traces"),
             rng: Rng::new(),
             spans: Spans::default(),
+            gathered: 0,
+            begun: Instant::now(),
             batch: None,
             backoff: Backoff::default(),
         }
     }
 
-    /// What is to be sent next: what was not taken yet, or what waits.
-    fn next(&mut self) -> Option<Bytes> {
+    /// What is to be sent next: what was not taken yet, or what fills a batch or has waited for so long.
+    fn next(&mut self, patience: Duration) -> Option<Bytes> {
         self.signal.dropped(self.traced.dropped());
         if self.batch.is_none() {
-            self.batch = self.collect();
+            self.gather();
+            self.batch = self.due(patience);
         }
         self.batch.as_ref().map(|batch| batch.message.clone())
     }
 
-    fn collect(&mut self) -> Option<Batch> {
+    /// Encodes what there is room for in the next batch.
+    fn gather(&mut self) {
         let clock = Clock {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        self.spans.begin(&self.scope);
-        let mut traces = 0;
-        while traces < MOST
-            && self.spans.encoded().len() < FULL
+        while !self.is_full()
             && let Some(trace) = self.traced.next()
         {
+            if self.gathered == 0 {
+                self.spans.begin(&self.scope);
+                self.begun = clock.steady;
+            }
             self.spans.add(&trace, &clock, &mut self.rng);
-            traces += 1;
+            self.gathered += 1;
         }
-        (traces > 0).then(|| Batch {
+    }
+
+    fn is_full(&self) -> bool {
+        self.gathered >= MOST || (self.gathered > 0 && self.spans.encoded().len() >= FULL)
+    }
+
+    fn due(&mut self, patience: Duration) -> Option<Batch> {
+        let is_full = self.is_full();
+        let is_due = is_full || (self.gathered > 0 && self.begun.elapsed() >= patience);
+        is_due.then(|| Batch {
             message: self.message(),
-            traces,
-            is_full: traces >= MOST || self.spans.encoded().len() >= FULL,
+            traces: std::mem::take(&mut self.gathered),
+            is_full,
             tried: 0,
         })
     }
@@ -163,7 +183,7 @@ impl Exporter for Traces {
         self.backoff = Backoff::default();
         let mut server = Server::new(config, "/v1/traces");
         loop {
-            let Some(message) = self.next() else {
+            let Some(message) = self.next(PATIENCE) else {
                 sleep(LOOK).await;
                 continue;
             };
@@ -186,13 +206,14 @@ impl Exporter for Traces {
     fn rest(&mut self) {
         self.drop_batch();
         self.spans = Spans::default();
+        self.signal.dropped(std::mem::take(&mut self.gathered));
         let waiting = std::iter::from_fn(|| self.traced.next()).count();
         self.signal.dropped(self.traced.dropped() + waiting as u64);
     }
 
     async fn flush(&mut self, config: &OtlpConfig) {
         if let Ok(server) = Server::new(config, "/v1/traces") {
-            while let Some(message) = self.next() {
+            while let Some(message) = self.next(Duration::ZERO) {
                 let pushed = server.push(message).await;
                 if self.settle(pushed).is_some() {
                     break;
