@@ -57,20 +57,84 @@ impl Shard {
     #[inline(never)]
     pub(super) fn tell(&self) {
         let mut waiting = self.accounts.0.take();
-        for account in waiting.drain(..) {
+        for account in &mut waiting {
             let Account {
-                mut journal,
+                journal,
                 finish,
                 line,
                 strategy,
             } = account;
             if let Some(form) = line {
-                self.log(form, &mut journal, &finish, strategy);
+                self.log(*form, journal, finish, strategy);
             }
-            self.trace(&mut journal, &finish, strategy);
-            self.journals.give_back(journal);
+            self.trace(journal, finish, strategy);
+        }
+        for account in waiting.drain(..) {
+            self.journals.give_back(account.journal);
         }
         // Only storage: telling of requests ends none.
         self.accounts.0.replace(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AccessLog;
+    use crate::proxy::asked::Asker;
+    use crate::proxy::shard::tests::idle;
+    use lemonade_test::Origin;
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, Instant};
+
+    /// A request that has just ended.
+    fn ended(shard: &Shard, sampled: bool) -> (Box<Journal>, Finish) {
+        let now = Instant::now();
+        let asker = Asker {
+            address: (Ipv4Addr::LOCALHOST, 1).into(),
+            truncated: false,
+            usual: &mut None,
+        };
+        let mut journal = shard
+            .journals
+            .begin_unread(b"GET / HTTP/1.1\r\n", asker, now);
+        journal.sampled = sampled;
+        let finish = Finish {
+            ended: now,
+            total: Duration::ZERO,
+            status: 200,
+            flag: None,
+            backend: None,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        (journal, finish)
+    }
+
+    #[tokio::test]
+    async fn requests_are_told_of_together() {
+        let origin = Origin::named("a").await;
+        let (shard, _around) = idle(&origin, |config| {
+            config.access_log = AccessLog {
+                sample: 0.5,
+                ..AccessLog::default()
+            };
+        });
+        let view = shard.view();
+        let waiting = || shard.accounts.0.borrow().len();
+        for expected in (1..TOGETHER).chain([0, 1]) {
+            // Nobody wants to know of every other one.
+            let (journal, finish) = ended(&shard, false);
+            shard.tell_of(journal, finish, &view);
+            let (journal, finish) = ended(&shard, true);
+            shard.tell_of(journal, finish, &view);
+            assert_eq!(waiting(), expected);
+        }
+        shard.tell();
+        assert_eq!(waiting(), 0);
+        assert!(shard.journals.left_behind().is_empty(), "all were read");
     }
 }

@@ -276,6 +276,10 @@ impl Journal {
         }
     }
 
+    pub(super) fn attempts_made(&self) -> usize {
+        self.attempts.borrow().len()
+    }
+
     pub(super) fn started(&self) -> Instant {
         self.started
     }

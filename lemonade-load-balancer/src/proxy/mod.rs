@@ -6,6 +6,7 @@
 
 mod accept;
 mod access_log;
+mod accounts;
 mod admission;
 mod asked;
 mod budget;

@@ -242,7 +242,7 @@ impl Shard {
     ) {
         let total = ended.at.saturating_duration_since(request.started);
         self.stats.record(ended.status, total);
-        let Some(mut journal) = attempts.journal.take() else {
+        let Some(journal) = attempts.journal.take() else {
             return;
         };
         let finish = Finish {
@@ -257,9 +257,7 @@ impl Shard {
             bytes_in: bytes_in + attempts.tunnelled_in,
             bytes_out: attempts.bytes_out,
         };
-        self.log(&mut journal, &finish, view);
-        self.trace(&mut journal, view, &finish);
-        self.journals.give_back(journal);
+        self.tell_of(journal, finish, view);
     }
 
     /// Records a request that no backend had room for.

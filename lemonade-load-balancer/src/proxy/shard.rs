@@ -5,6 +5,7 @@
 
 use super::accept;
 use super::access_log::Log;
+use super::accounts::Accounts;
 use super::admission::Admission;
 use super::asked::Asker;
 use super::budget::{Budget, Floor};
@@ -82,8 +83,9 @@ pub(super) struct Shard {
     pub(super) unrecorded: Unrecorded,
     scratch: RefCell<Vec<Field>>,
     pub(super) journals: Rc<Journals>,
+    pub(super) accounts: Accounts,
     pub(super) log: RefCell<Log>,
-    /// A line waits, and none did.
+    /// A request waits to be told of, or a line to be handed over, and none did.
     pub(super) log_begun: Notify,
     pub(super) draining: Cell<bool>,
     /// Requests that wait for a descriptor.
@@ -176,6 +178,7 @@ impl Shard {
             unrecorded,
             scratch: RefCell::default(),
             journals: Rc::default(),
+            accounts: Accounts::default(),
             log: RefCell::new(log),
             log_begun: Notify::new(),
             draining: Cell::new(false),
@@ -322,6 +325,7 @@ impl Shard {
 impl Drop for Shard {
     /// The last of a drain: all connections are gone, and with them requests that nobody will finish.
     fn drop(&mut self) {
+        self.tell();
         self.log_left_behind();
     }
 }

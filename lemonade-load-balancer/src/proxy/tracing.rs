@@ -136,7 +136,7 @@ impl Shard {
     }
 
     /// Hands over what is told of a traced request.
-    pub(super) fn trace(&self, journal: &mut Journal, view: &View, finish: &Finish) {
+    pub(super) fn trace(&self, journal: &mut Journal, finish: &Finish, strategy: &'static str) {
         let Some(traced) = journal.traced.take() else {
             return;
         };
@@ -165,7 +165,7 @@ impl Shard {
             },
             status: finish.status,
             flag: finish.flag,
-            strategy: view.snapshot.picks_by.as_str(),
+            strategy,
             bytes_in: finish.bytes_in,
             bytes_out: finish.bytes_out,
             queued: (!queued.is_zero()).then_some((Duration::ZERO, queued)),

@@ -43,6 +43,35 @@ pub(super) struct Finish {
     pub(super) bytes_out: u64,
 }
 
+/// How a request's line is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    format: AccessLogFormat,
+    truncate_clients: bool,
+}
+
+impl Form {
+    fn of(config: &AccessLog) -> Self {
+        Form {
+            format: config.format,
+            truncate_clients: config.truncate_clients,
+        }
+    }
+
+    /// The one that is wanted of a request that ended so; `None` if it is not to be logged. The log may have been switched off, and
+    /// on, since it began.
+    pub(super) fn wanted(config: &AccessLog, journal: &Journal, finish: &Finish) -> Option<Self> {
+        if config.is_off() {
+            return None;
+        }
+        let wanted = journal.sampled
+            || config
+                .always
+                .wants(finish.status, finish.total, journal.attempts_made());
+        wanted.then(|| Form::of(config))
+    }
+}
+
 /// The log as one shard keeps it.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -77,14 +106,15 @@ impl Wall {
         }
     }
 
+    /// The time at a moment of the other clock, of this second or just before.
     fn at(&mut self, at: Instant) -> Duration {
-        // What ended before it was read last ended just before.
-        let since = at.saturating_duration_since(self.read);
-        if since > SAME_PACE {
+        if at.saturating_duration_since(self.read) > SAME_PACE {
             *self = Wall::read();
-            return self.time;
         }
-        self.time + since
+        match at.checked_duration_since(self.read) {
+            Some(since) => self.time + since,
+            None => self.time.saturating_sub(self.read - at),
+        }
     }
 }
 
@@ -103,30 +133,23 @@ impl Shard {
         sample >= 1.0 || (sample > 0.0 && self.draw() < sample)
     }
 
-    /// Writes a request's line, if it is to have one.
-    pub(super) fn log(&self, journal: &mut Journal, finish: &Finish, view: &View) {
-        let config = &view.snapshot.config.access_log;
-        // It may have been switched off since the request began.
-        if config.is_off() {
-            return;
-        }
-        let sampled = journal.sampled;
-        journal.name_client(config.truncate_clients);
-        let (asked, noted) = journal.read(finish.total, None);
-        if !sampled
-            && !config
-                .always
-                .wants(finish.status, finish.total, noted.len())
-        {
-            return;
-        }
+    /// Writes a request's line. Returns whether it is the first that waits.
+    pub(super) fn log(
+        &self,
+        form: Form,
+        journal: &mut Journal,
+        finish: &Finish,
+        strategy: &'static str,
+    ) -> bool {
+        journal.name_client(form.truncate_clients);
+        let (asked, attempts) = journal.read(finish.total, None);
         let line = Line {
             asked,
-            strategy: Some(view.snapshot.picks_by.as_str()),
-            attempts: noted,
+            strategy: Some(strategy),
+            attempts,
             finish,
         };
-        self.write_line(config.format, &line);
+        self.write_line(form.format, &line)
     }
 
     /// Writes the line of a request that was refused before it was read whole, with what could be read of it: `unread` is what
@@ -166,7 +189,9 @@ impl Shard {
             attempts: &[],
             finish: &finish,
         };
-        self.write_line(config.format, &line);
+        if self.write_line(config.format, &line) {
+            self.log_begun.notify_one();
+        }
         self.journals.give_back(journal);
     }
 
@@ -208,30 +233,78 @@ impl Shard {
             bytes_in: 0,
             bytes_out: 0,
         };
-        self.log(journal, &finish, view);
-        self.trace(journal, view, &finish);
+        let strategy = view.snapshot.picks_by.as_str();
+        let config = &view.snapshot.config.access_log;
+        if let Some(form) = Form::wanted(config, journal, &finish)
+            && self.log(form, journal, &finish, strategy)
+        {
+            self.log_begun.notify_one();
+        }
+        self.trace(journal, &finish, strategy);
     }
 
-    fn write_line(&self, format: AccessLogFormat, line: &Line<'_>) {
+    fn write_line(&self, format: AccessLogFormat, line: &Line<'_>) -> bool {
         let Log { lines, wall, stamp } = &mut *self.log.borrow_mut();
         let at = wall.at(line.finish.ended);
         let time = stamp.of(at);
-        let is_first = lines.add(severity(line.finish.status), at, |out| match format {
+        lines.add(severity(line.finish.status), at, |out| match format {
             AccessLogFormat::Json => line.json(time, out),
             AccessLogFormat::Text => line.text(time, out),
-        });
-        if is_first {
-            self.log_begun.notify_one();
-        }
+        })
     }
 
     /// Hands lines over that have waited long enough, without end.
     pub(super) async fn hand_lines_over(&self) {
         loop {
             self.log_begun.notified().await;
-            tokio::time::sleep(PATIENCE).await;
-            self.log_left_behind();
-            self.log.borrow_mut().lines.hand_over();
+            loop {
+                let times_full = self.log.borrow().lines.times_full();
+                tokio::time::sleep(PATIENCE).await;
+                self.tell();
+                self.log_left_behind();
+                let lines = &mut self.log.borrow_mut().lines;
+                // Others went meanwhile: what is there is younger, and where so much comes its buffer will be full as soon.
+                if lines.times_full() == times_full {
+                    lines.hand_over();
+                    break;
+                }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_before_the_clock_was_read_are_before_what_it_said() {
+        let millis = Duration::from_millis;
+        let mut wall = Wall::read();
+        let Wall { read, time } = wall;
+        assert_eq!(wall.at(read + millis(300)), time + millis(300));
+        assert_eq!(wall.at(read), time);
+        let Some(before) = read.checked_sub(millis(80)) else {
+            return;
+        };
+        assert_eq!(wall.at(before), time - millis(80));
+    }
+
+    #[test]
+    fn clock_is_read_anew_when_it_is_a_second_old() {
+        let Some(read) = Instant::now().checked_sub(Duration::from_secs(5)) else {
+            return;
+        };
+        // Somebody has set it since.
+        let mut wall = Wall {
+            read,
+            time: Duration::from_secs(7),
+        };
+        let told = wall.at(read + Duration::from_secs(3));
+        assert_eq!(
+            told,
+            wall.time - (wall.read - read - Duration::from_secs(3))
+        );
+        assert!(wall.read > read && told > Duration::from_secs(1_000_000_000));
     }
 }

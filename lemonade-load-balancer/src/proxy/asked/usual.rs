@@ -1,7 +1,7 @@
 //! What a client says with every request of a connection.
 
 use super::texts::{Texts, up_to};
-use crate::proxy::access_log::text::is_plain;
+use crate::proxy::access_log::text::{is_plain, is_same};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ const NAMES: usize = 48;
 /// Memory that a connection may hold between requests.
 const KEPT: usize = 1 << 10;
 
-/// What the requests of a connection have in usual, until one of them says otherwise.
+/// What the requests of a connection have in common, until one of them says otherwise.
 #[derive(Debug)]
 pub(in crate::proxy) struct Usual {
     pub(super) client: SocketAddr,
@@ -79,7 +79,9 @@ impl Usual {
     }
 
     fn says(&self, method: &[u8], host: &[u8], user_agent: &[u8]) -> bool {
-        self.user_agent() == user_agent && self.host() == host && self.method() == method
+        is_same(self.user_agent(), user_agent)
+            && is_same(self.host(), host)
+            && is_same(self.method(), method)
     }
 
     /// As a line tells it behind the request's id, and at its end.
