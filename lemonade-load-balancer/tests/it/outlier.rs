@@ -113,10 +113,14 @@ async fn pool_that_fails_as_a_whole_keeps_half_and_serves_on() {
     }
     let balancer = balancer_with(&origins, ejecting_for(Duration::from_secs(600)));
     let mut client = balancer.client().await;
+    let ejected = || {
+        let states = balancer.states().into_iter();
+        states.filter(|state| *state == State::Ejected).count()
+    };
     assert_eq!(statuses(&mut client, 60).await, [500; 60]);
-    let states = balancer.states();
-    let ejected = states.iter().filter(|state| **state == State::Ejected);
-    assert_eq!(ejected.count(), 2, "{states:?}");
+    until("half of them are ejected", || ejected() == 2).await;
+    assert_eq!(statuses(&mut client, 60).await, [500; 60]);
+    assert_eq!(ejected(), 2);
 }
 
 #[tokio::test]
