@@ -164,6 +164,8 @@ impl Shard {
         if !self.is_sampled(config) && !config.always.wants(status, Duration::ZERO, 0) {
             return;
         }
+        // Those that ended before it are told of before it.
+        self.tell();
         let now = Instant::now();
         let asker = Asker {
             address: client,
@@ -201,6 +203,7 @@ impl Shard {
         if left.is_empty() {
             return;
         }
+        self.tell();
         let (view, now) = (self.view(), Instant::now());
         for mut journal in left {
             self.log_cut_off(&mut journal, now, &view);
