@@ -2,9 +2,10 @@
 //! slows a request.
 //!
 //! Each shard fills a buffer of its own ([`Lines`]) and hands it over whole, when it is full or when its oldest line has waited
-//! for [`PATIENCE`], twice that at most: a line wakes nobody. Handing over never waits. When the writer is behind by [`MOST_WAITING`], further
-//! lines are dropped and counted, and so are those that its target does not take. The control task points it elsewhere when the
-//! configuration names another target, and has the file opened anew when the old one was renamed by a log rotation.
+//! for [`PATIENCE`], twice that at most: a line wakes nobody. Handing over never waits. When the writer is behind by
+//! [`MOST_WAITING`], further lines are dropped and counted, and so are those that its target does not take. The control task
+//! points it elsewhere when the configuration names another target, and has the file opened anew when the old one was renamed by
+//! a log rotation.
 
 mod syslog;
 mod target;
