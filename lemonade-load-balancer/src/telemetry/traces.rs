@@ -8,23 +8,19 @@ use super::server::{PushError, Server, shortened};
 use super::signal::{Signal, Taken};
 use crate::config::{Config, OtlpConfig};
 use crate::otlp::{Clock, open};
-use crate::traces::Receiver;
 use crate::traces::spans::Spans;
+use crate::traces::{BATCH, Receiver};
 use fastrand::Rng;
 use hyper::body::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-/// How often the queue is looked at: nobody says that something is in it.
-const LOOK: Duration = Duration::from_millis(100);
 /// How long traces wait for others to make a batch with: a push costs as much as a few dozen traces.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Traces of one batch,
-const MOST: u64 = 512;
-/// and the bytes from which on it is full.
+/// The bytes from which on a batch is full, however few traces it has.
 const FULL: usize = 1 << 20;
 /// How often a batch is sent before it is dropped.
 const TRIES: u32 = 5;
@@ -37,19 +33,15 @@ pub(super) struct Traces {
     scope: Vec<u8>,
     signal: Signal,
     rng: Rng,
-    /// Of the next batch, as far as it is filled,
+    /// Only storage.
     spans: Spans,
-    /// with so many traces,
-    gathered: u64,
-    /// since then.
-    begun: Instant,
     batch: Option<Batch>,
     backoff: Backoff,
 }
 
 struct Batch {
     message: Bytes,
-    traces: u64,
+    traces: usize,
     /// More may wait.
     is_full: bool,
     tried: u32,
@@ -72,51 +64,42 @@ impl Traces {
             signal: Signal::new("traces"),
             rng: Rng::new(),
             spans: Spans::default(),
-            gathered: 0,
-            begun: Instant::now(),
             batch: None,
             backoff: Backoff::default(),
         }
     }
 
-    /// What is to be sent next: what was not taken yet, or what fills a batch or has waited for so long.
-    fn next(&mut self, patience: Duration) -> Option<Bytes> {
+    /// Waits until something may be worth a push.
+    async fn wait(&self) {
+        // Either will do.
+        let _ = timeout(PATIENCE, self.traced.batch()).await;
+    }
+
+    /// What is to be sent next: what was not taken yet, or else what waits.
+    fn next(&mut self) -> Option<Bytes> {
         self.signal.dropped(self.traced.dropped());
         if self.batch.is_none() {
-            self.gather();
-            self.batch = self.due(patience);
+            self.batch = self.gather();
         }
         self.batch.as_ref().map(|batch| batch.message.clone())
     }
 
-    /// Encodes what there is room for in the next batch.
-    fn gather(&mut self) {
+    /// Makes a batch of what waits, as far as there is room.
+    fn gather(&mut self) -> Option<Batch> {
         let clock = Clock {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        while !self.is_full()
-            && let Some(trace) = self.traced.next()
-        {
-            if self.gathered == 0 {
-                self.spans.begin(&self.scope);
-                self.begun = clock.steady;
-            }
+        self.spans.begin(&self.scope);
+        let (mut traces, mut is_full) = (0, false);
+        while !is_full && let Some(trace) = self.traced.next() {
             self.spans.add(&trace, &clock, &mut self.rng);
-            self.gathered += 1;
+            traces += 1;
+            is_full = traces >= BATCH || self.spans.encoded().len() >= FULL;
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.gathered >= MOST || (self.gathered > 0 && self.spans.encoded().len() >= FULL)
-    }
-
-    fn due(&mut self, patience: Duration) -> Option<Batch> {
-        let is_full = self.is_full();
-        let is_due = is_full || (self.gathered > 0 && self.begun.elapsed() >= patience);
-        is_due.then(|| Batch {
+        (traces > 0).then(|| Batch {
             message: self.message(),
-            traces: std::mem::take(&mut self.gathered),
+            traces,
             is_full,
             tried: 0,
         })
@@ -158,7 +141,7 @@ impl Traces {
 
     fn drop_batch(&mut self) {
         if let Some(batch) = self.batch.take() {
-            self.signal.dropped(batch.traces);
+            self.signal.dropped(batch.traces as u64);
         }
     }
 }
@@ -183,8 +166,8 @@ impl Exporter for Traces {
         self.backoff = Backoff::default();
         let mut server = Server::new(config, "/v1/traces");
         loop {
-            let Some(message) = self.next(PATIENCE) else {
-                sleep(LOOK).await;
+            let Some(message) = self.next() else {
+                self.wait().await;
                 continue;
             };
             let pushed = match &server {
@@ -195,7 +178,7 @@ impl Exporter for Traces {
             match self.settle(pushed) {
                 Some(wait) => sleep(wait).await,
                 None if was_full => {}
-                None => sleep(LOOK).await,
+                None => self.wait().await,
             }
             if server.is_err() {
                 server = Server::new(config, "/v1/traces");
@@ -206,14 +189,13 @@ impl Exporter for Traces {
     fn rest(&mut self) {
         self.drop_batch();
         self.spans = Spans::default();
-        self.signal.dropped(std::mem::take(&mut self.gathered));
         let waiting = std::iter::from_fn(|| self.traced.next()).count();
         self.signal.dropped(self.traced.dropped() + waiting as u64);
     }
 
     async fn flush(&mut self, config: &OtlpConfig) {
         if let Ok(server) = Server::new(config, "/v1/traces") {
-            while let Some(message) = self.next(Duration::ZERO) {
+            while let Some(message) = self.next() {
                 let pushed = server.push(message).await;
                 if self.settle(pushed).is_some() {
                     break;

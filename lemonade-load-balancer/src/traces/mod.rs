@@ -1,14 +1,14 @@
 //! What is told of a sampled request, on its way from the shard that served it to whoever exports it.
 //!
 //! The proxy fills a [`Trace`] while it serves and hands it over at the end with [`Traces::send`], which never waits and wakes
-//! nobody: the exporter looks by itself. What finds no room is dropped and counted. [`context`] reads and writes what callers
-//! and backends are told.
+//! nobody but where a batch waits: the exporter looks by itself. What finds no room is dropped and counted. [`context`] reads and
+//! writes what callers and backends are told.
 
 pub(crate) mod context;
 mod queue;
 pub(crate) mod spans;
 
-pub(crate) use queue::{Receiver, Traces, channel};
+pub(crate) use queue::{BATCH, Receiver, Traces, channel};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -3,9 +3,11 @@
 use super::Trace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-/// Traces that may wait; the exporter looks several times a second.
+/// So many are worth being told of at once: the exporter is woken.
+pub(crate) const BATCH: usize = 512;
+/// Traces that may wait.
 const TRACES: usize = 4096;
 /// What they may hold together: clients choose how long a path is.
 const BYTES: usize = 16 << 20;
@@ -28,6 +30,8 @@ pub(crate) struct Receiver {
 struct Shared {
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
+    /// A batch waits, or did.
+    batch: Notify,
 }
 
 /// Both ends of an empty queue.
@@ -43,7 +47,7 @@ pub(crate) fn channel() -> (Traces, Receiver) {
 }
 
 impl Traces {
-    /// Never waits and wakes nobody. Without room, or without an exporter, the trace is dropped and counted.
+    /// Never waits, and wakes nobody but where a batch waits. Without room, or without an exporter, the trace is dropped and counted.
     pub(crate) fn send(&self, trace: Box<Trace>) {
         let weight = trace.weight();
         let shared = &self.shared;
@@ -53,10 +57,20 @@ impl Traces {
             shared.waiting_bytes.fetch_sub(weight, Relaxed);
             shared.dropped.fetch_add(1, Relaxed);
         }
+        if self.queue.max_capacity() - self.queue.capacity() >= BATCH {
+            shared.batch.notify_one();
+        }
     }
 }
 
 impl Receiver {
+    /// Waits until there is a batch.
+    pub(crate) async fn batch(&self) {
+        while self.queue.len() < BATCH {
+            self.shared.batch.notified().await;
+        }
+    }
+
     /// The oldest that waits, if one does. Nobody is woken by one that comes: ask again.
     pub(crate) fn next(&mut self) -> Option<Box<Trace>> {
         let trace = self.queue.try_recv().ok()?;
@@ -75,6 +89,8 @@ impl Receiver {
 mod tests {
     use super::super::example;
     use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     #[test]
     fn what_finds_no_room_is_dropped_and_counted() {
@@ -87,6 +103,25 @@ mod tests {
         assert_eq!(waiting, TRACES);
         traces.send(Box::new(example()));
         assert!(receiver.next().is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_batch_is_woken_by_one() {
+        let (traces, mut receiver) = channel();
+        for _ in 1..BATCH {
+            traces.send(Box::new(example()));
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let mut waiting = pin!(receiver.batch());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            traces.send(Box::new(example()));
+            waiting.await;
+        }
+        // One that was there is none.
+        while receiver.next().is_some() {}
+        traces.send(Box::new(example()));
+        assert!(pin!(receiver.batch()).poll(&mut context).is_pending());
     }
 
     #[test]
