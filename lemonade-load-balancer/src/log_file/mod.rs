@@ -29,8 +29,8 @@ const FULL: usize = 480 << 10;
 const BUFFER: usize = 512 << 10;
 /// Bytes that may wait for the writer, of all shards together.
 const MOST_WAITING: usize = 16 << 20;
-/// Empty buffers that may wait for a shard to use them again.
-const SPARE: usize = 2;
+/// Empty buffers that may wait for a shard to use them again. More of them than are needed would all go through its cache in turn.
+const SPARE: usize = 1;
 
 /// How bad what a line tells is, as RFC 5424 6.2.1 counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -239,7 +239,7 @@ impl Sender {
         let priority = u16::from(self.syslog.facility.0) * 8 + mark.severity as u16;
         // Writing to a `Vec` cannot fail.
         let _ = write!(message, "<{priority}>1 ");
-        message.extend_from_slice(self.stamp.of(mark.at));
+        self.stamp.write(mark.at, message);
         message.extend_from_slice(&self.from);
         message.extend_from_slice(line);
         let end = whole_characters(message, LONGEST);

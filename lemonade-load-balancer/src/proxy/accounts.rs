@@ -5,7 +5,7 @@
 //! pays for that.
 
 use super::access_log::{Finish, Form};
-use super::journal::Journal;
+use super::retry::Noted;
 use super::shard::Shard;
 use super::view::View;
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ const TOGETHER: usize = 32;
 /// What there is to tell of one request.
 #[derive(Debug)]
 struct Account {
-    journal: Box<Journal>,
+    noted: Noted,
     finish: Finish,
     /// The line that the log wanted when the request ended.
     line: Option<Form>,
@@ -30,15 +30,15 @@ pub(super) struct Accounts(RefCell<Vec<Account>>);
 
 impl Shard {
     /// Has the log and the traces told of a request, if they want to know of it.
-    pub(super) fn tell_of(&self, journal: Box<Journal>, finish: Finish, view: &View) {
+    pub(super) fn tell_of(&self, noted: Noted, finish: Finish, view: &View) {
         let config = &view.snapshot.config.access_log;
-        let line = Form::wanted(config, &journal, &finish);
-        if line.is_none() && journal.traced.is_none() {
-            return self.journals.give_back(journal);
+        let line = Form::wanted(config, noted.sampled, &noted.journal, &finish);
+        if line.is_none() && noted.journal.traced.is_none() {
+            return self.journals.give_back(noted.journal);
         }
         let mut waiting = self.accounts.0.borrow_mut();
         waiting.push(Account {
-            journal,
+            noted,
             finish,
             line,
             strategy: view.snapshot.picks_by.as_str(),
@@ -57,20 +57,31 @@ impl Shard {
     #[inline(never)]
     pub(super) fn tell(&self) {
         let mut waiting = self.accounts.0.take();
+        // They are far away by now. Fetched one behind the other, each would be waited for; so the waits are one.
+        for account in &waiting {
+            account.noted.journal.fetch();
+        }
         for account in &mut waiting {
             let Account {
-                journal,
+                noted: Noted {
+                    journal, answer, ..
+                },
                 finish,
                 line,
                 strategy,
             } = account;
+            if let (Some(status), Some(by)) = (*answer, &finish.backend) {
+                journal.answered(by, status, finish.first_byte);
+            }
             if let Some(form) = line {
                 self.log(*form, journal, finish, strategy);
             }
-            self.trace(journal, finish, strategy);
+            if journal.traced.is_some() {
+                self.trace(journal, finish, strategy);
+            }
         }
         for account in waiting.drain(..) {
-            self.journals.give_back(account.journal);
+            self.journals.give_back(account.noted.journal);
         }
         // Only storage: telling of requests ends none.
         self.accounts.0.replace(waiting);
@@ -88,17 +99,20 @@ mod tests {
     use std::time::{Duration, Instant};
 
     /// A request that has just ended.
-    fn ended(shard: &Shard, sampled: bool) -> (Box<Journal>, Finish) {
+    fn ended(shard: &Shard, sampled: bool) -> (Noted, Finish) {
         let now = Instant::now();
         let asker = Asker {
             address: (Ipv4Addr::LOCALHOST, 1).into(),
             truncated: false,
-            usual: &mut None,
+            name: &mut None,
         };
-        let mut journal = shard
-            .journals
-            .begin_unread(b"GET / HTTP/1.1\r\n", asker, now);
-        journal.sampled = sampled;
+        let noted = Noted {
+            journal: shard
+                .journals
+                .begin_unread(b"GET / HTTP/1.1\r\n", asker, now),
+            sampled,
+            answer: None,
+        };
         let finish = Finish {
             ended: now,
             total: Duration::ZERO,
@@ -111,7 +125,7 @@ mod tests {
             bytes_in: 0,
             bytes_out: 0,
         };
-        (journal, finish)
+        (noted, finish)
     }
 
     #[tokio::test]
@@ -127,10 +141,10 @@ mod tests {
         let waiting = || shard.accounts.0.borrow().len();
         for expected in (1..TOGETHER).chain([0, 1]) {
             // Nobody wants to know of every other one.
-            let (journal, finish) = ended(&shard, false);
-            shard.tell_of(journal, finish, &view);
-            let (journal, finish) = ended(&shard, true);
-            shard.tell_of(journal, finish, &view);
+            let (noted, finish) = ended(&shard, false);
+            shard.tell_of(noted, finish, &view);
+            let (noted, finish) = ended(&shard, true);
+            shard.tell_of(noted, finish, &view);
             assert_eq!(waiting(), expected);
         }
         shard.tell();

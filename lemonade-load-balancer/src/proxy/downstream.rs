@@ -1,10 +1,11 @@
 //! One client connection: read a head, hand the request on, and again, until someone has had enough.
 //!
 //! A connection that waits holds no buffer but what it has of a message: its cost is its socket and this task's state, about
-//! 3 KB; and where its requests are logged or traced, what they say as a rule, about half a KB and 1.5 KB at most.
+//! 3 KB.
 
 use super::accept::OpenConnection;
-use super::asked::{Asker, Usual};
+use super::access_log::client::ClientName;
+use super::asked::Asker;
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -55,8 +56,8 @@ struct Said {
     config: Arc<Config>,
     /// To backends.
     forwarding: Forwarding,
-    /// What its requests say as a rule, for whoever reads about them; `None` while nobody does.
-    usual: Option<Rc<Usual>>,
+    /// In the access log; `None` while it was not needed.
+    name: Option<ClientName>,
 }
 
 impl Said {
@@ -64,7 +65,7 @@ impl Said {
         Said {
             config: config.clone(),
             forwarding: Forwarding::new(peer, local, &config.headers),
-            usual: None,
+            name: None,
         }
     }
 }
@@ -268,7 +269,7 @@ fn read_request(
     let config = &view.snapshot.config;
     let mut scratch = shard.scratch();
     let Said {
-        forwarding, usual, ..
+        forwarding, name, ..
     } = match &mut client.said {
         Some(said) if Arc::ptr_eq(&said.config, config) => said,
         stale => stale.insert(Said::of(client.peer, client.local, config)),
@@ -303,7 +304,7 @@ fn read_request(
     let asker = Asker {
         address: client.peer,
         truncated: config.access_log.truncate_clients,
-        usual,
+        name,
     };
     let journal = shard.journal(&head, &id, asker, started, &tracing, &outbound);
     let request = Request {

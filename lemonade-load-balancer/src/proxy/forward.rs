@@ -356,8 +356,7 @@ async fn attempt<'s>(
         Answered::Switched { took } => {
             exchange.begin_answering();
             shard.record_switch(slot, took);
-            attempts.note(|journal| journal.answered(&slot.upstream, 101, took));
-            attempts.answered(slot.upstream.clone(), took);
+            attempts.answered(slot.upstream.clone(), 101, took);
             let (up, down) = exchange.tunnel().await;
             attempts.tunnelled(up, down);
             return Ok(Ended {
@@ -368,8 +367,7 @@ async fn attempt<'s>(
             });
         }
     };
-    attempts.answered(slot.upstream.clone(), answer.took);
-    attempts.note(|journal| journal.answered(&slot.upstream, answer.status, answer.took));
+    attempts.answered(slot.upstream.clone(), answer.status, answer.took);
     shard.record(slot, &answer, view);
     let refused = Failure::Refused(answer.status);
     let failed_trial = on_trial && answer.is_fault();
@@ -439,11 +437,11 @@ async fn connect(
         true => request.started,
         false => attempts.begin_anew(request.started),
     };
-    attempts.note(|journal| journal.began(&slot.upstream, began, false));
     let kept = match attempts.wants_new_connection() {
         true => None,
         false => upstream.take_idle(began),
     };
+    attempts.note(|journal| journal.began(&slot.upstream, began, kept.is_some(), false));
     let (connection, sent) = match kept {
         Some(connection) => (connection, began),
         None => {
@@ -457,9 +455,6 @@ async fn connect(
         }
     };
     attempts.sending(connection.reused);
-    if connection.reused {
-        attempts.note(|journal| journal.reused(&slot.upstream));
-    }
     slot.sent(sent);
     Ok((connection, sent))
 }

@@ -305,14 +305,14 @@ impl<'s> Race<'_, 's> {
         shard.record_hedge(&slot);
         let mut relay = first.relay.copy(self.course.request.framing);
         let now = Instant::now();
+        let kept = slot.upstream.take_idle(now);
         self.attempts.note(|journal| {
-            journal.began(&slot.upstream, now, true);
+            journal.began(&slot.upstream, now, kept.is_some(), true);
             journal.address(&mut relay);
         });
-        match slot.upstream.take_idle(now) {
+        match kept {
             Some(connection) => {
                 slot.sent(now);
-                self.attempts.note(|journal| journal.reused(&slot.upstream));
                 Second::Sent(slot, Leg::new(connection, relay, now))
             }
             None => {

@@ -12,8 +12,9 @@ use super::relay::Relay;
 use super::tracing::{Traced, Tracing};
 use super::upstream::Upstream;
 use crate::http1::request::RequestHead;
-use crate::traces::context::span_id;
-use std::cell::{Cell, RefCell};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::hint::black_box;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -34,12 +35,13 @@ pub(super) struct Journal {
     /// When the request began: its attempts' times count from here.
     started: Instant,
     /// In the order in which they began. They are noted where others only look at them; never borrowed across a call.
-    attempts: RefCell<Vec<Attempt>>,
+    attempts: RefCell<Attempts>,
     /// A trace becomes of it.
-    pub(super) traced: Option<Traced>,
-    /// When the last pick began, and how long it took; of traced requests only.
-    picked: Cell<Option<(Duration, Duration)>>,
+    pub(super) traced: Option<Box<Traced>>,
 }
+
+/// Most requests have one.
+type Attempts = SmallVec<[Attempt; 1]>;
 
 /// The journals of one shard that no request has.
 #[derive(Debug, Default)]
@@ -87,7 +89,6 @@ impl Journals {
                 started,
                 attempts: RefCell::default(),
                 traced: None,
-                picked: Cell::default(),
             })
         });
         journal.started = started;
@@ -99,9 +100,8 @@ impl Journals {
     pub(super) fn give_back(&self, mut journal: Box<Journal>) {
         // Attempts hold backends' connection pools alive.
         journal.attempts.get_mut().clear();
-        journal.asked.forget_usual();
         journal.lent = false;
-        (journal.traced, journal.picked) = (None, Cell::default());
+        journal.traced = None;
         let mut kept = self.blank.borrow_mut();
         if kept.len() < KEPT && journal.asked.weight() <= KEPT_TEXT {
             kept.push(journal);
@@ -127,7 +127,6 @@ impl Drop for Journal {
                 started: self.started,
                 attempts: RefCell::new(self.attempts.take()),
                 traced: self.traced.take(),
-                picked: Cell::default(),
             });
         }
     }
@@ -138,10 +137,6 @@ impl Drop for Journal {
 pub(super) struct Attempt {
     pub(super) upstream: Rc<Upstream>,
     pub(super) began: Duration,
-    /// When it was picked, and how long that took; of traced requests only.
-    pub(super) picked: Option<(Duration, Duration)>,
-    /// What its backend is told as its parent; 0 unless the request is traced.
-    pub(super) span: u64,
     /// When its new connection was there; `None` for a kept one, and where none came.
     pub(super) connected: Option<Duration>,
     /// It went over a connection that was there already.
@@ -165,9 +160,15 @@ impl Journal {
         &self.asked
     }
 
-    /// Has the client named as the log wants it now.
-    pub(super) fn name_client(&mut self, truncated: bool) {
-        self.asked.name_client(truncated);
+    /// Has the processor fetch what a line is made of.
+    pub(super) fn fetch(&self) {
+        /// Bytes that come at once.
+        const CACHE_LINE: usize = 64;
+        let text = self.asked.json_text().iter().step_by(CACHE_LINE);
+        let text = text.fold(0, |all, byte| all ^ byte);
+        let is_open = |attempt: &Attempt| attempt.ended.is_none();
+        let attempt = self.attempts.borrow().first().is_some_and(is_open);
+        black_box((text, attempt, self.traced.is_some()));
     }
 
     pub(super) fn since(&self, at: Instant) -> Duration {
@@ -187,17 +188,16 @@ impl Journal {
         }
     }
 
-    pub(super) fn began(&self, upstream: &Rc<Upstream>, at: Instant, hedge: bool) {
+    /// `reused`: over a connection that is there already.
+    pub(super) fn began(&self, upstream: &Rc<Upstream>, at: Instant, reused: bool, hedge: bool) {
+        if let Some(traced) = &self.traced {
+            traced.began();
+        }
         self.attempts.borrow_mut().push(Attempt {
             upstream: upstream.clone(),
             began: self.since(at),
-            picked: self.picked.take(),
-            span: match self.traced {
-                Some(_) => span_id(&mut fastrand::Rng::new()),
-                None => 0,
-            },
             connected: None,
-            reused: false,
+            reused,
             hedge,
             first_byte: None,
             ended: None,
@@ -208,19 +208,19 @@ impl Journal {
 
     /// Calls `pick`, and remembers how long it took if somebody wants to know.
     pub(super) fn picking<T>(&self, pick: impl FnOnce() -> T) -> T {
-        if self.traced.is_none() {
+        let Some(traced) = &self.traced else {
             return pick();
-        }
+        };
         let began = Instant::now();
         let picked = pick();
-        self.picked.set(Some((self.since(began), began.elapsed())));
+        traced.picked(self.since(began), began.elapsed());
         picked
     }
 
     /// Has the backend that gets `relay` know the latest attempt for its parent, if the request is traced.
     pub(super) fn address(&self, relay: &mut Relay) {
-        if let (Some(traced), Some(attempt)) = (&self.traced, self.attempts.borrow().last()) {
-            traced.address(relay, attempt.span);
+        if let Some(traced) = &self.traced {
+            traced.address(relay);
         }
     }
 
@@ -228,10 +228,6 @@ impl Journal {
         self.note(upstream, |attempt| {
             attempt.connected = Some(self.since(at));
         });
-    }
-
-    pub(super) fn reused(&self, upstream: &Rc<Upstream>) {
-        self.note(upstream, |attempt| attempt.reused = true);
     }
 
     /// An answer came so long after the attempt had begun on its connection.
@@ -329,7 +325,7 @@ mod tests {
         let asker = Asker {
             address: (Ipv4Addr::LOCALHOST, 1).into(),
             truncated: false,
-            usual: &mut None,
+            name: &mut None,
         };
         journals.begin_unread(request, asker, Instant::now())
     }

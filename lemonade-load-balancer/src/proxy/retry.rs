@@ -12,6 +12,7 @@ use super::upstream::{ConnectError, Upstream};
 use super::view::View;
 use crate::config::MAX_RETRIES;
 use crate::snapshot::Panic;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,20 @@ pub(super) struct Attempts {
     /// Bytes that a tunnel took from the client.
     pub(super) tunnelled_in: u64,
     /// Where they are noted, if somebody may read about them.
-    pub(super) journal: Option<Box<Journal>>,
+    journal: Option<Box<Journal>>,
+    /// It is in the access log's sample.
+    sampled: bool,
+    /// The status of an answer that is not noted yet.
+    unnoted: Cell<Option<u16>>,
+}
+
+/// A request's journal when all is over, and what is to be noted in it yet.
+#[derive(Debug)]
+pub(super) struct Noted {
+    pub(super) journal: Box<Journal>,
+    pub(super) sampled: bool,
+    /// The status of who answered.
+    pub(super) answer: Option<u16>,
 }
 
 impl Attempts {
@@ -61,15 +75,33 @@ impl Attempts {
             first_byte: Duration::ZERO,
             bytes_out: 0,
             tunnelled_in: 0,
+            sampled: journal.as_ref().is_some_and(|journal| journal.sampled),
             journal,
+            unnoted: Cell::default(),
         }
     }
 
     /// Makes a note, if anybody wants one.
     pub(super) fn note(&self, note: impl FnOnce(&Journal)) {
         if let Some(journal) = &self.journal {
+            self.note_answer(journal);
             note(journal);
         }
+    }
+
+    fn note_answer(&self, journal: &Journal) {
+        if let (Some(status), Some(by)) = (self.unnoted.take(), &self.answered_by) {
+            journal.answered(by, status, self.first_byte);
+        }
+    }
+
+    /// What was noted, if anybody wants to read it.
+    pub(super) fn noted(&mut self) -> Option<Noted> {
+        Some(Noted {
+            journal: self.journal.take()?,
+            sampled: self.sampled,
+            answer: self.unnoted.take(),
+        })
     }
 
     /// A place for the next attempt.
@@ -150,9 +182,12 @@ impl Attempts {
         self.reused && matches!(failure, Failure::Unanswered)
     }
 
-    pub(super) fn answered(&mut self, by: Rc<Upstream>, took: Duration) {
+    /// An answer came so long after the attempt had begun on its connection. It is noted with what is noted next: by now the journal is
+    /// no longer where the processor has it at hand, and most often the end is next.
+    pub(super) fn answered(&mut self, by: Rc<Upstream>, status: u16, took: Duration) {
         self.answered_by = Some(by);
         self.first_byte = took;
+        self.unnoted.set(Some(status));
     }
 
     /// Who answered, or was tried last.
@@ -222,5 +257,14 @@ impl Attempts {
         self.last
             .take()
             .filter(|failure| !(hopeless && matches!(failure, Failure::Connect(_))))
+    }
+}
+
+impl Drop for Attempts {
+    /// A request that is dropped is told of too.
+    fn drop(&mut self) {
+        if let Some(journal) = &self.journal {
+            self.note_answer(journal);
+        }
     }
 }

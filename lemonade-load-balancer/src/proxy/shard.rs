@@ -317,7 +317,7 @@ impl Shard {
         }
         let mut journal = self.journals.begin(head, id, asker, started, tracing);
         journal.sampled = sampled;
-        journal.traced = traced.map(|part| Traced::new(part, head, outbound));
+        journal.traced = traced.map(|part| Box::new(Traced::new(part, head, outbound)));
         Some(journal)
     }
 }

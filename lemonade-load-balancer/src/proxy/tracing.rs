@@ -15,6 +15,7 @@ use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
 use crate::traces::context::{self, TraceParent, is_tracestate, span_digits, span_id, trace_id};
 use crate::traces::{Trace, TracedAttempt};
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 /// From the beginning of the span in a head that ends in a `traceparent` to the head's end: the span, `-01`, two line ends.
@@ -88,6 +89,19 @@ pub(super) struct Traced {
     tracestate: Option<Box<str>>,
     /// Where in the head that backends get the span is.
     place: usize,
+    /// When the last pick began, and how long it took.
+    picked: Cell<Option<(Duration, Duration)>>,
+    /// Of each attempt, in the order in which they began.
+    attempts: RefCell<Vec<Mark>>,
+}
+
+/// What a trace tells of an attempt beyond what a log wants to know.
+#[derive(Debug)]
+struct Mark {
+    /// What its backend is told as its parent.
+    span: u64,
+    /// When it was picked, and how long that took.
+    picked: Option<(Duration, Duration)>,
 }
 
 impl Traced {
@@ -102,12 +116,29 @@ impl Traced {
             span: part.own.span,
             tracestate: kept.then(|| text(&state)),
             place: outbound.len().saturating_sub(SPAN_FROM_END),
+            picked: Cell::default(),
+            attempts: RefCell::default(),
         }
     }
 
-    /// Has the backend that gets `relay`'s head take `span` for its parent.
-    pub(super) fn address(&self, relay: &mut Relay, span: u64) {
-        relay.overwrite_head(self.place, &span_digits(span));
+    /// A backend was picked for the attempt that begins next.
+    pub(super) fn picked(&self, at: Duration, took: Duration) {
+        self.picked.set(Some((at, took)));
+    }
+
+    /// An attempt begins.
+    pub(super) fn began(&self) {
+        self.attempts.borrow_mut().push(Mark {
+            span: span_id(&mut fastrand::Rng::new()),
+            picked: self.picked.take(),
+        });
+    }
+
+    /// Has the backend that gets `relay`'s head take the latest attempt for its parent.
+    pub(super) fn address(&self, relay: &mut Relay) {
+        if let Some(latest) = self.attempts.borrow().last() {
+            relay.overwrite_head(self.place, &span_digits(latest.span));
+        }
     }
 }
 
@@ -155,7 +186,7 @@ impl Shard {
             host: text(asked.host()),
             path: text(asked.path()),
             request_id: text(asked.request_id()),
-            client: asked.client().ip(),
+            client: asked.client.ip(),
             user_agent: Some(asked.user_agent())
                 .filter(|it| !it.is_empty())
                 .map(text),
@@ -171,14 +202,15 @@ impl Shard {
             queued: (!queued.is_zero()).then_some((Duration::ZERO, queued)),
             attempts: noted
                 .iter()
-                .map(|attempt| told(attempt, finish.total))
+                .zip(traced.attempts.into_inner())
+                .map(|(attempt, mark)| told(attempt, &mark, finish.total))
                 .collect(),
         }));
     }
 }
 
-fn told(attempt: &Attempt, total: Duration) -> TracedAttempt {
-    let (began, picked) = match attempt.picked {
+fn told(attempt: &Attempt, mark: &Mark, total: Duration) -> TracedAttempt {
+    let (began, picked) = match mark.picked {
         Some((at, took)) => (at, Some(took)),
         None => (attempt.began, None),
     };
@@ -188,7 +220,7 @@ fn told(attempt: &Attempt, total: Duration) -> TracedAttempt {
         .is_some_and(|error| error.starts_with("connect"));
     let connected = attempt.connected.or(attempt.ended.filter(|_| in_vain));
     TracedAttempt {
-        span: attempt.span,
+        span: mark.span,
         backend: attempt.upstream.name().clone(),
         peer: attempt.upstream.endpoint,
         began,

@@ -1,10 +1,12 @@
 //! One line: its fields, in their order, as JSON and as text. `docs/access-log.md` says what each of them means.
 
-use super::Finish;
+use super::client::ClientName;
 use super::text::escaped;
+use super::{Finish, Form};
 use crate::digits::{few_seconds, seconds, whole};
 use crate::proxy::asked::Asked;
 use crate::proxy::journal::Attempt;
+use crate::timestamp::Stamp;
 use std::time::Duration;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
@@ -13,20 +15,19 @@ pub(super) struct Line<'l> {
     pub(super) strategy: Option<&'static str>,
     pub(super) attempts: &'l [Attempt],
     pub(super) finish: &'l Finish,
+    pub(super) form: Form,
 }
 
 impl Line<'_> {
-    /// Writes the line as a JSON object, with its line feed. `ended`: when the request did (RFC 3339).
-    pub(super) fn json(&self, ended: &[u8], out: &mut Vec<u8>) {
+    /// Writes the line as a JSON object, with its line feed. `ended`: when the request did, since 1970.
+    pub(super) fn json(&self, ended: Duration, stamp: &mut Stamp, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        out.extend_from_slice(ended);
+        stamp.write(ended, out);
         if let Some(id) = &self.asked.trace_id {
             out.extend_from_slice(b"\",\"trace_id\":\"");
             out.extend_from_slice(id);
         }
-        for part in self.asked.json() {
-            out.extend_from_slice(part);
-        }
+        self.asked.json(self.form.truncate_clients, out);
         number(b",\"status\":", u64::from(self.finish.status), out);
         word(b",\"flag\":\"", self.finish.flag, out);
         word(b",\"strategy\":\"", self.strategy, out);
@@ -64,10 +65,11 @@ impl Line<'_> {
     }
 
     /// Writes the line for people, with its line feed.
-    pub(super) fn text(&self, ended: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(ended);
+    pub(super) fn text(&self, ended: Duration, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        stamp.write(ended, out);
         out.push(b' ');
-        out.extend_from_slice(self.asked.client_name());
+        let client = ClientName::of(self.asked.client, self.form.truncate_clients);
+        out.extend_from_slice(client.text());
         out.extend_from_slice(b" \"");
         out.extend_from_slice(self.asked.method());
         out.push(b' ');

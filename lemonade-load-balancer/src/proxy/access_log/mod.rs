@@ -4,6 +4,7 @@
 //! writes the line straight into a buffer of its own ([`crate::log_file`]). Query strings are left out and credentials never
 //! read: a log is the first thing that leaks.
 
+pub(super) mod client;
 mod line;
 pub(super) mod text;
 
@@ -60,11 +61,16 @@ impl Form {
 
     /// The one that is wanted of a request that ended so; `None` if it is not to be logged. The log may have been switched off, and
     /// on, since it began.
-    pub(super) fn wanted(config: &AccessLog, journal: &Journal, finish: &Finish) -> Option<Self> {
+    pub(super) fn wanted(
+        config: &AccessLog,
+        sampled: bool,
+        journal: &Journal,
+        finish: &Finish,
+    ) -> Option<Self> {
         if config.is_off() {
             return None;
         }
-        let wanted = journal.sampled
+        let wanted = sampled
             || config
                 .always
                 .wants(finish.status, finish.total, journal.attempts_made());
@@ -108,13 +114,15 @@ impl Wall {
 
     /// The time at a moment of the other clock, of this second or just before.
     fn at(&mut self, at: Instant) -> Duration {
-        if at.saturating_duration_since(self.read) > SAME_PACE {
+        if let Some(since) = at.checked_duration_since(self.read) {
+            if since <= SAME_PACE {
+                return self.time + since;
+            }
             *self = Wall::read();
         }
-        match at.checked_duration_since(self.read) {
-            Some(since) => self.time + since,
-            None => self.time.saturating_sub(self.read - at),
-        }
+        // Told late, or at the very moment: the clock was read since.
+        self.time
+            .saturating_sub(self.read.saturating_duration_since(at))
     }
 }
 
@@ -141,15 +149,14 @@ impl Shard {
         finish: &Finish,
         strategy: &'static str,
     ) -> bool {
-        journal.name_client(form.truncate_clients);
         let (asked, attempts) = journal.read(finish.total, None);
-        let line = Line {
+        self.write_line(&Line {
             asked,
             strategy: Some(strategy),
             attempts,
             finish,
-        };
-        self.write_line(form.format, &line)
+            form,
+        })
     }
 
     /// Writes the line of a request that was refused before it was read whole, with what could be read of it: `unread` is what
@@ -170,7 +177,7 @@ impl Shard {
         let asker = Asker {
             address: client,
             truncated: config.truncate_clients,
-            usual: &mut None,
+            name: &mut None,
         };
         let journal = self.journals.begin_unread(unread, asker, now);
         let finish = Finish {
@@ -190,8 +197,9 @@ impl Shard {
             strategy: None,
             attempts: &[],
             finish: &finish,
+            form: Form::of(config),
         };
-        if self.write_line(config.format, &line) {
+        if self.write_line(&line) {
             self.log_begun.notify_one();
         }
         self.journals.give_back(journal);
@@ -238,7 +246,7 @@ impl Shard {
         };
         let strategy = view.snapshot.picks_by.as_str();
         let config = &view.snapshot.config.access_log;
-        if let Some(form) = Form::wanted(config, journal, &finish)
+        if let Some(form) = Form::wanted(config, journal.sampled, journal, &finish)
             && self.log(form, journal, &finish, strategy)
         {
             self.log_begun.notify_one();
@@ -246,13 +254,14 @@ impl Shard {
         self.trace(journal, &finish, strategy);
     }
 
-    fn write_line(&self, format: AccessLogFormat, line: &Line<'_>) -> bool {
+    fn write_line(&self, line: &Line<'_>) -> bool {
         let Log { lines, wall, stamp } = &mut *self.log.borrow_mut();
         let at = wall.at(line.finish.ended);
-        let time = stamp.of(at);
-        lines.add(severity(line.finish.status), at, |out| match format {
-            AccessLogFormat::Json => line.json(time, out),
-            AccessLogFormat::Text => line.text(time, out),
+        lines.add(severity(line.finish.status), at, |out| {
+            match line.form.format {
+                AccessLogFormat::Json => line.json(at, stamp, out),
+                AccessLogFormat::Text => line.text(at, stamp, out),
+            }
         })
     }
 

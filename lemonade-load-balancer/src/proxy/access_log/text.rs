@@ -46,22 +46,6 @@ pub(in crate::proxy) fn is_plain_without(other: u8, text: &[u8]) -> bool {
     (found | not_plain(*last, other)) & (EACH << 7) == 0
 }
 
-/// Whether both are the same, looked at in the same way. To call `memcmp` is to fetch code that nothing else on a request's way needs.
-#[inline]
-pub(in crate::proxy) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let (Some(one_last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else {
-        return one.iter().eq(other);
-    };
-    let differ =
-        |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
-    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
-    let found = words.fold(0, |all, (one, other)| all | differ(one, other));
-    found | differ(one_last, other_last) == 0
-}
-
 /// A byte's highest bit is set if it is not plain; and perhaps one of those above such a byte. By arithmetic on all bytes of a word
 /// (Sean Anderson, "Bit Twiddling Hacks", `hasless`).
 fn not_plain(word: [u8; 8], other: u8) -> u64 {
@@ -116,20 +100,6 @@ mod tests {
                 let mut text = vec![b'~'; length];
                 text[place] = byte;
                 assert_eq!(is_plain(&text), expected, "{byte} at {place} of {length}");
-            }
-        }
-    }
-
-    #[test]
-    fn texts_are_the_same_if_every_byte_is() {
-        for length in 0..50 {
-            let text = vec![b'a'; length];
-            assert!(is_same(&text, &text.clone()));
-            assert!(!is_same(&text, &vec![b'a'; length + 1]));
-            for place in 0..length {
-                let mut other = text.clone();
-                other[place] = b'b';
-                assert!(!is_same(&text, &other), "{place} of {length}");
             }
         }
     }

@@ -2,14 +2,11 @@
 //! queries hold secrets.
 //!
 //! It is kept as a line of the access log tells it in JSON ([`super::access_log`]), so that writing the line takes a few copies
-//! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes. What a connection's
-//! requests have in common is kept once, with the connection: most of them differ in their path alone.
+//! rather than a dozen; whoever wants one of the texts by itself gets it from between the names and quotes.
 
 mod texts;
-mod usual;
 
-pub(super) use usual::{Asker, Usual};
-
+use super::access_log::client::ClientName;
 use super::access_log::text::{is_plain, is_plain_without};
 use super::headers::{MAX_REQUEST_ID, RequestId};
 use super::tracing::Tracing;
@@ -17,40 +14,75 @@ use crate::http1::Version;
 use crate::http1::fields::{Known, is_token};
 use crate::http1::request::RequestHead;
 use crate::traces::context::TraceParent;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use texts::{Texts, up_to};
-use usual::{MOST_METHOD, NOTHING};
+use std::net::{Ipv4Addr, SocketAddr};
+use texts::Texts;
 
-/// Bytes that are kept of a path.
+/// Bytes that are kept of each text: no client decides how long a line gets.
+const MOST_METHOD: usize = 64;
+const MOST_HOST: usize = 256;
 const MOST_PATH: usize = 8 << 10;
+const MOST_USER_AGENT: usize = 1 << 10;
 
-/// What a request said of itself.
+/// What a request said of itself, and who sent it.
 #[derive(Debug)]
 pub(super) struct Asked {
-    usual: Option<Rc<Usual>>,
+    pub(super) client: SocketAddr,
+    /// Only the client's network is named.
+    truncated: bool,
     /// `None` where it could not be read.
     pub(super) version: Option<Version>,
     /// Of a well-formed `traceparent`, or of a trace that is told of.
     pub(super) trace_id: Option<[u8; 32]>,
-    /// What is its own.
-    texts: Texts<2>,
-    /// Where the path's part begins, and the protocol's.
-    path: usize,
+    texts: Texts<5>,
+    /// Where the client's name begins and ends, and where the user agent's part begins, which ends the line.
+    name: (usize, usize),
+    end: usize,
 }
 
 /// Its texts.
 const REQUEST_ID: usize = 0;
-const PATH: usize = 1;
+const METHOD: usize = 1;
+const HOST: usize = 2;
+const PATH: usize = 3;
+const USER_AGENT: usize = 4;
+
+/// Who asks: the peer of a connection.
+pub(super) struct Asker<'a> {
+    pub(super) address: SocketAddr,
+    /// Only the network is to be named.
+    pub(super) truncated: bool,
+    /// As it was named before on the connection.
+    pub(super) name: &'a mut Option<ClientName>,
+}
+
+impl<'a> Asker<'a> {
+    fn name(self) -> &'a ClientName {
+        let (address, truncated) = (self.address, self.truncated);
+        self.name
+            .get_or_insert_with(|| ClientName::of(address, truncated))
+    }
+}
+
+/// As they came. Method and host have been checked: a token (RFC 9110 5.6.2), an authority (RFC 3986 3.2).
+#[derive(Default)]
+struct Said<'s> {
+    id: &'s [u8],
+    method: &'s [u8],
+    host: &'s [u8],
+    target: &'s [u8],
+    user_agent: &'s [u8],
+}
 
 impl Asked {
     pub(super) fn nothing() -> Self {
         Asked {
-            usual: None,
+            client: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            truncated: false,
             version: None,
             trace_id: None,
             texts: Texts::none(),
-            path: 0,
+            name: (0, 0),
+            end: 0,
         }
     }
 
@@ -61,16 +93,20 @@ impl Asked {
         asker: Asker<'_>,
         tracing: &Tracing,
     ) {
+        self.version = Some(head.version);
         self.trace_id = match tracing {
             Tracing::Part(part) => Some(part.trace_id()),
             Tracing::Unrecorded(_) => None,
             Tracing::Off => head.only(Known::Traceparent).and_then(trace_id),
         };
-        let host = head.authority.unwrap_or_default();
-        let user_agent = head.field(Known::UserAgent).unwrap_or_default();
-        self.usual = Some(asker.says(head.method, host, user_agent));
-        let plain = matches!(id, RequestId::Made(_)) || is_plain(id.as_bytes());
-        self.say(id.as_bytes(), plain, head.target, Some(head.version));
+        let said = Said {
+            id: id.as_bytes(),
+            method: head.method,
+            host: head.authority.unwrap_or_default(),
+            target: head.target,
+            user_agent: head.field(Known::UserAgent).unwrap_or_default(),
+        };
+        self.say(&said, asker.name());
     }
 
     /// What can be told of a request that was refused: as much of its first line as is in order.
@@ -86,79 +122,86 @@ impl Asked {
         // Of a whole URI the beginning may hold a password.
         let is_path = |word: &&[u8]| method.is_some() && word.starts_with(b"/");
         let target = words.next().filter(is_path).unwrap_or_default();
-        let version = match words.next() {
+        self.version = match words.next() {
             Some(b"HTTP/1.1") => Some(Version::Http11),
             Some(b"HTTP/1.0") => Some(Version::Http10),
             _ => None,
         };
         self.trace_id = None;
-        self.usual = Some(asker.says(method.unwrap_or_default(), b"", b""));
-        self.say(b"", true, target, version);
+        let said = Said {
+            method: method.unwrap_or_default(),
+            target,
+            ..Said::default()
+        };
+        self.say(&said, asker.name());
     }
 
-    fn say(&mut self, id: &[u8], plain: bool, target: &[u8], version: Option<Version>) {
-        self.version = version;
+    fn say(&mut self, said: &Said<'_>, client: &ClientName) {
+        (self.client, self.truncated) = (client.client, client.truncated);
         let texts = &mut self.texts;
         texts.clear();
-        let id = up_to(MAX_REQUEST_ID, id);
-        texts.say(REQUEST_ID, b"\",\"request_id\":\"", id, plain);
-        self.path = texts.json.len();
+        let id = up_to(MAX_REQUEST_ID, said.id);
+        texts.say(REQUEST_ID, b"\",\"request_id\":\"", id, is_plain(id));
+        texts.json.extend_from_slice(b"\",\"client\":\"");
+        let begin = texts.json.len();
+        texts.json.extend_from_slice(client.text());
+        self.name = (begin, texts.json.len());
+        let method = up_to(MOST_METHOD, said.method);
+        texts.say(METHOD, b"\",\"method\":\"", method, true);
+        let host = up_to(MOST_HOST, said.host);
+        texts.say(HOST, b"\",\"host\":\"", host, true);
         // Most have no query, and their path is looked at once.
-        let whole = is_plain_without(b'?', target);
-        let path = up_to(MOST_PATH, if whole { target } else { path(target) });
-        let plain = whole || is_plain(path);
-        texts.say(PATH, b"\",\"path\":\"", path, plain);
-        texts.json.extend_from_slice(match version {
+        let whole = is_plain_without(b'?', said.target);
+        let path = match whole {
+            true => said.target,
+            false => path(said.target),
+        };
+        let path = up_to(MOST_PATH, path);
+        texts.say(PATH, b"\",\"path\":\"", path, whole || is_plain(path));
+        texts.json.extend_from_slice(match self.version {
             Some(Version::Http11) => b"\",\"protocol\":\"HTTP/1.1\"",
             Some(Version::Http10) => b"\",\"protocol\":\"HTTP/1.0\"",
             None => b"\"",
         });
+        self.end = texts.json.len();
+        let user_agent = up_to(MOST_USER_AGENT, said.user_agent);
+        let plain = is_plain(user_agent);
+        texts.say(USER_AGENT, b",\"user_agent\":\"", user_agent, plain);
+        texts.json.extend_from_slice(match user_agent {
+            b"" => b"}\n",
+            _ => b"\"}\n",
+        });
     }
 
-    /// Lets go of what it shares with its connection. What it said is gone with that.
-    pub(super) fn forget_usual(&mut self) {
-        self.usual = None;
+    /// All that a JSON line tells of it.
+    pub(super) fn json_text(&self) -> &[u8] {
+        &self.texts.json
     }
 
-    /// Has the client named as it is to be now, if that was otherwise when the request began.
-    pub(super) fn name_client(&mut self, truncated: bool) {
-        if let Some(usual) = &mut self.usual
-            && usual.truncated != truncated
-        {
-            *usual = Rc::new(usual.renamed(truncated));
+    /// Writes the fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends
+    /// it.
+    pub(super) fn json(&self, truncated: bool, out: &mut Vec<u8>) {
+        let json = &self.texts.json[..self.end];
+        if truncated == self.truncated {
+            return out.extend_from_slice(json);
         }
-    }
-
-    /// The fields of a JSON line that say what was asked, as they go on behind a text: first of all with the quote that ends it.
-    pub(super) fn json(&self) -> [&[u8]; 3] {
-        let (id, path) = self.texts.json.split_at(self.path);
-        [id, self.usual().json().0, path]
+        let (begin, end) = self.name;
+        out.extend_from_slice(&json[..begin]);
+        out.extend_from_slice(ClientName::of(self.client, truncated).text());
+        out.extend_from_slice(&json[end..]);
     }
 
     /// Those that stand at the line's end, being long; and that end.
     pub(super) fn json_end(&self) -> &[u8] {
-        self.usual().json().1
-    }
-
-    fn usual(&self) -> &Usual {
-        self.usual.as_deref().unwrap_or(&NOTHING)
-    }
-
-    pub(super) fn client(&self) -> SocketAddr {
-        self.usual().client
-    }
-
-    /// As the log names it: address and port, or the network that it is in.
-    pub(super) fn client_name(&self) -> &[u8] {
-        self.usual().client_name()
+        &self.texts.json[self.end..]
     }
 
     pub(super) fn method(&self) -> &[u8] {
-        self.usual().method()
+        self.texts.text(METHOD)
     }
 
     pub(super) fn host(&self) -> &[u8] {
-        self.usual().host()
+        self.texts.text(HOST)
     }
 
     pub(super) fn path(&self) -> &[u8] {
@@ -175,7 +218,7 @@ impl Asked {
     }
 
     pub(super) fn user_agent(&self) -> &[u8] {
-        self.usual().user_agent()
+        self.texts.text(USER_AGENT)
     }
 
     /// Empty where there was no request to give one to.
@@ -183,10 +226,14 @@ impl Asked {
         self.texts.text(REQUEST_ID)
     }
 
-    /// About how much memory it holds by itself.
+    /// About how much memory it holds beside itself.
     pub(super) fn weight(&self) -> usize {
         self.texts.weight()
     }
+}
+
+fn up_to(most: usize, text: &[u8]) -> &[u8] {
+    &text[..text.len().min(most)]
 }
 
 /// A target without its query.
@@ -203,27 +250,50 @@ fn trace_id(traceparent: &[u8]) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::usual::tests::asker;
     use super::*;
+    use crate::digits::tests::written;
     use crate::http1::request::is_authority;
     use proptest::prelude::*;
     use serde_json::json;
+    use std::net::IpAddr;
 
-    /// As it is kept of a client that said something else before.
-    fn asked([id, method, host, path, user_agent]: [&[u8]; 5]) -> Asked {
-        let mut kept = None;
+    const SOMEBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 4711);
+
+    fn somebody(name: &mut Option<ClientName>) -> Asker<'_> {
+        Asker {
+            address: SOMEBODY,
+            truncated: false,
+            name,
+        }
+    }
+
+    /// As it is kept where something else was before.
+    fn asked([id, method, host, target, user_agent]: [&[u8]; 5]) -> Asked {
         let mut asked = Asked::nothing();
-        asked.read_unread(b"OPTIONS /before?x HTTP/1.1\r\n", asker(&mut kept));
-        asked.forget_usual();
-        asked.usual = Some(asker(&mut kept).says(method, host, user_agent));
-        asked.say(id, is_plain(id), path, Some(Version::Http10));
+        asked.read_unread(b"OPTIONS /before?x HTTP/1.0\r\n", somebody(&mut None));
+        let said = Said {
+            id,
+            method,
+            host,
+            target,
+            user_agent,
+        };
+        asked.say(&said, somebody(&mut None).name());
         asked
     }
 
     fn json(asked: &Asked) -> serde_json::Value {
-        let line = [b"{\"\":\"", &*asked.json().concat(), asked.json_end()].concat();
-        assert!(line.ends_with(b"}\n"));
-        serde_json::from_slice(&line).unwrap()
+        json_naming(asked, false)
+    }
+
+    fn json_naming(asked: &Asked, truncated: bool) -> serde_json::Value {
+        let line = written(|line| {
+            line.extend_from_slice(b"{\"\":\"");
+            asked.json(truncated, line);
+            line.extend_from_slice(asked.json_end());
+        });
+        assert!(line.ends_with("}\n"));
+        serde_json::from_str(&line).unwrap()
     }
 
     #[test]
@@ -252,26 +322,14 @@ mod tests {
 
     #[test]
     fn client_is_named_as_the_log_wants_it_in_the_end() {
-        let texts = [b"1\"2".as_slice(), b"GET", b"shop", b"/a", b"me"];
-        let mut asked = asked(texts);
-        let before = json(&asked);
-        asked.name_client(false);
-        assert_eq!(json(&asked), before);
-        asked.name_client(true);
-        assert_eq!(asked.client_name(), b"192.0.2.0");
-        assert_eq!(json(&asked)["client"], "192.0.2.0");
+        let asked = asked([b"1\"2", b"GET", b"shop", b"/a", b"me"]);
+        assert_eq!(json(&asked)["client"], "192.0.2.7:4711");
+        let truncated = json_naming(&asked, true);
+        assert_eq!(truncated["client"], "192.0.2.0");
         assert_eq!(
-            [
-                asked.request_id(),
-                asked.method(),
-                asked.host(),
-                asked.path(),
-                asked.user_agent()
-            ],
-            texts
+            [&truncated["request_id"], &truncated["method"]],
+            ["1\"2", "GET"]
         );
-        asked.name_client(false);
-        assert_eq!(json(&asked), before);
     }
 
     fn said() -> impl Strategy<Value = Vec<u8>> {
@@ -298,7 +356,7 @@ mod tests {
                 [asked.request_id(), asked.host(), asked.path(), asked.user_agent()],
                 [&id[..], host, path, user_agent]
             );
-            prop_assert_eq!([asked.client_name(), asked.method()], [&b"192.0.2.7:4711"[..], b"GET"]);
+            prop_assert_eq!(asked.method(), b"GET");
             let json = json(&asked);
             for (name, text) in ["request_id", "path", "user_agent"].iter().zip([&id[..], path, user_agent]) {
                 let expected = (!text.is_empty()).then(|| String::from_utf8_lossy(text));
@@ -336,7 +394,7 @@ mod tests {
             (b"", "", "", None),
         ] {
             let mut asked = Asked::nothing();
-            asked.read_unread(bytes, asker(&mut None));
+            asked.read_unread(bytes, somebody(&mut None));
             assert_eq!(asked.method(), method.as_bytes(), "{bytes:?}");
             assert_eq!(asked.path(), path.as_bytes(), "{bytes:?}");
             assert_eq!(asked.version, version, "{bytes:?}");

@@ -40,17 +40,6 @@ impl<const N: usize> Texts<N> {
         self.raw.clear();
     }
 
-    /// The same of those behind this one, which is plain.
-    pub(super) fn cut_behind(&mut self, text: usize) {
-        self.json.truncate(self.places[text].end as usize);
-        self.raw.clear();
-    }
-
-    /// Makes room for so many bytes more, and no more.
-    pub(super) fn reserve(&mut self, bytes: usize) {
-        self.json.reserve_exact(bytes);
-    }
-
     /// Writes a text behind its name, if it says anything. `plain`: nothing in it has to be escaped.
     pub(super) fn say<const L: usize>(
         &mut self,
@@ -87,9 +76,4 @@ impl<const N: usize> Texts<N> {
     pub(super) fn weight(&self) -> usize {
         self.json.capacity() + self.raw.capacity()
     }
-}
-
-/// No client decides how long a line gets.
-pub(super) fn up_to(most: usize, text: &[u8]) -> &[u8] {
-    &text[..text.len().min(most)]
 }
