@@ -85,7 +85,7 @@ fn open_descriptors() -> Option<u64> {
     counted().or_else(listed)
 }
 
-/// As Linux counts them since 6.2 (proc_pid_fd(5)): in constant time. Before, the directory has no size.
+/// As Linux counts them since 6.2 (proc_pid_fd(5)), without listing them. Before, the directory has no size.
 fn counted() -> Option<u64> {
     let size = metadata(DESCRIPTORS).ok()?.len();
     (size > 0).then_some(size)

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 /// How long a line may wait for others in its shard.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 /// A buffer with more than this is handed over. No line is longer than what is left of [`BUFFER`], or it grows once.
-/// Waking the writer is what a hand-over costs: with buffers of half the size, whoever is logged pays a tenth of a microsecond more.
+/// Waking the writer is what a hand-over costs: with buffers of a quarter of the size, whoever is logged pays a tenth of a microsecond more.
 const FULL: usize = 480 << 10;
 const BUFFER: usize = 512 << 10;
 /// Bytes that may wait for the writer, of all shards together.

@@ -71,7 +71,7 @@ impl Receiver {
         }
     }
 
-    /// The oldest that waits, if one does. Nobody is woken by one that comes: ask again.
+    /// The oldest that waits, if one does.
     pub(crate) fn next(&mut self) -> Option<Box<Trace>> {
         let trace = self.queue.try_recv().ok()?;
         let weight = trace.weight();
