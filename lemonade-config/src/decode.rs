@@ -870,7 +870,7 @@ mod tests {
     fn type_without_defaults_gives_its_fault() {
         #[derive(Debug, Deserialize)]
         struct Strict {
-            #[allow(dead_code, reason = "only its absence matters")]
+            #[expect(dead_code, reason = "only its absence matters")]
             listen: String,
         }
         let (raw, faults) = Document::empty("environment").decode::<Strict>();

@@ -250,7 +250,6 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
-    #[allow(dead_code, reason = "only the faults of decoding it are looked at")]
     struct Raw {
         listen: Option<Address>,
         strategy: Option<Strategy>,
@@ -269,7 +268,6 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
-    #[allow(dead_code, reason = "as above")]
     struct Backend {
         address: Option<Address>,
         weight: u16,
@@ -277,7 +275,6 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
-    #[allow(dead_code, reason = "as above")]
     struct Timeouts {
         connect: Option<RawDuration>,
         idle: Option<RawDuration>,

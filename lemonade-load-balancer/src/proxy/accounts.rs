@@ -96,7 +96,7 @@ mod tests {
     use crate::proxy::shard::tests::idle;
     use lemonade_test::Origin;
     use std::net::Ipv4Addr;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     /// A request that has just ended.
     fn ended(shard: &Shard, sampled: bool) -> (Noted, Finish) {
@@ -113,19 +113,7 @@ mod tests {
             sampled,
             answer: None,
         };
-        let finish = Finish {
-            ended: now,
-            total: Duration::ZERO,
-            status: 200,
-            flag: None,
-            backend: None,
-            queue: Duration::ZERO,
-            connect: Duration::ZERO,
-            first_byte: Duration::ZERO,
-            bytes_in: 0,
-            bytes_out: 0,
-        };
-        (noted, finish)
+        (noted, Finish::at_once(now, 200, None))
     }
 
     #[tokio::test]

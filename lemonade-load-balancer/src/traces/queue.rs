@@ -118,7 +118,8 @@ mod tests {
             traces.send(Box::new(example()));
             waiting.await;
         }
-        // One that was there is none.
+        // One that was there, and that nobody waited for, is none.
+        traces.send(Box::new(example()));
         while receiver.next().is_some() {}
         traces.send(Box::new(example()));
         assert!(pin!(receiver.batch()).poll(&mut context).is_pending());

@@ -337,7 +337,6 @@ async fn changed_limits_hold_for_connections_that_are_open() {
     assert_eq!(client.ask(&long).await.status(), 414);
 }
 
-/// A request is logged as the configuration has it by then, whatever it was when the request came.
 #[tokio::test]
 async fn client_that_stays_is_hidden_from_when_that_is_asked_for() {
     let origin = Origin::named("a").await;
@@ -370,6 +369,7 @@ async fn client_that_stays_is_hidden_from_when_that_is_asked_for() {
     assert_eq!(clients[1], "\"127.0.0.0\"");
 }
 
+/// A request is logged as the configuration has it by then, whatever it was when the request came.
 #[tokio::test]
 async fn client_of_a_request_under_way_is_hidden_when_that_is_asked_for() {
     let (gate, sulks) = (Gate::shut(), Arc::new(AtomicBool::new(true)));

@@ -44,6 +44,24 @@ pub(super) struct Finish {
     pub(super) bytes_out: u64,
 }
 
+impl Finish {
+    /// It was answered at once, and by nobody but us.
+    pub(super) fn at_once(ended: Instant, status: u16, flag: Option<&'static str>) -> Self {
+        Finish {
+            ended,
+            total: Duration::ZERO,
+            status,
+            flag,
+            backend: None,
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+}
+
 /// How a request's line is to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
@@ -180,18 +198,7 @@ impl Shard {
             name: &mut None,
         };
         let journal = self.journals.begin_unread(unread, asker, now);
-        let finish = Finish {
-            ended: now,
-            total: Duration::ZERO,
-            status,
-            flag: Some(reason.flag()),
-            backend: None,
-            queue: Duration::ZERO,
-            connect: Duration::ZERO,
-            first_byte: Duration::ZERO,
-            bytes_in: 0,
-            bytes_out: 0,
-        };
+        let finish = Finish::at_once(now, status, Some(reason.flag()));
         let line = Line {
             asked: journal.asked(),
             strategy: None,

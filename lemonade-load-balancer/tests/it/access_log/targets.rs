@@ -3,7 +3,7 @@
 use super::{Log, by_path, read, text_with};
 use crate::balancer::{Balancer, balancer_with};
 use lemonade_load_balancer::config::{Config, Syslog, SyslogAddress};
-use lemonade_test::{Gate, Origin, PATIENCE};
+use lemonade_test::{Connection, Gate, Origin, PATIENCE};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -59,6 +59,35 @@ async fn requests_that_the_end_of_a_drain_cuts_off_are_told() {
     );
     assert_eq!(line["attempts"][0]["error"], "cut_off");
     gate.open();
+}
+
+#[tokio::test]
+async fn answer_that_the_end_of_a_drain_cuts_off_is_told_with_its_status() {
+    let origin = Origin::start(async |mut connection: Connection| {
+        if connection.request().await.is_ok() {
+            connection.send("HTTP/1.1 200 OK\r\n\r\nhalf").await;
+            connection.gone().await;
+        }
+    })
+    .await;
+    let log = Log::new();
+    let balancer = balancer_with(&[&origin], |config| log.of_all(config));
+    let mut client = balancer.client().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.head().await.status(), 200);
+    assert_eq!(client.exactly(4).await, b"half");
+    assert!(!balancer.app.shut_down(std::future::ready(())).await);
+    let line = log.line().await;
+    assert_eq!(
+        (&line["status"], &line["flag"]),
+        (&json!(200), &json!("cut_off"))
+    );
+    let attempt = &line["attempts"][0];
+    assert_eq!(
+        (&attempt["status"], &attempt["error"]),
+        (&json!(200), &json!("cut_off"))
+    );
+    assert!(attempt["first_byte_seconds"].as_f64() > Some(0.0));
 }
 
 /// The parts of an RFC 5424 message.
