@@ -33,10 +33,10 @@ impl Task {
                 return Err(refused);
             }
         };
-        count_reload(true);
         self.own.membership = next;
         // Even if nothing changes for the traffic, what the file says has changed: later changes are compared with that.
         if plan.is_empty() && config == *self.own.publisher.load().config {
+            count_reload(true);
             return Ok(plan);
         }
         let destination = config.access_log.destination();
@@ -48,6 +48,8 @@ impl Task {
         if let Some(target) = log {
             self.own.log.turn_to(destination, target);
         }
+        // Whoever reads that it was applied finds it so.
+        count_reload(true);
         let generation = self.own.publisher.load().generation;
         tracing::info!(changes = %plan, generation, "configuration reloaded");
         self.own.events.record(What::Reloaded {
