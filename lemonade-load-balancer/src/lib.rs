@@ -37,8 +37,10 @@ pub mod strategy;
 #[doc(hidden)]
 pub mod internals;
 
+mod access_log;
 mod admin;
 mod affinity;
+mod bytes;
 mod digits;
 mod explain;
 mod external;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 16] = [
     &["app"],
     &[
         "admin",
@@ -27,9 +27,11 @@ const LAYERS: [&[&str]; 14] = [
     &["decision"],
     &["concurrency", "outlier", "seal", "strategy"],
     &["backend", "traces"],
-    &["descriptors", "drain", "http1", "log_file", "otlp", "stats"],
+    &["access_log", "log_file"],
+    &["descriptors", "drain", "http1", "otlp", "stats"],
     &["timestamp"],
     &["digits"],
+    &["bytes"],
 ];
 
 /// Names that say nothing about what is in them.

@@ -1,6 +1,7 @@
 //! Which requests are logged, how, and where to.
 
 use super::Statuses;
+pub use crate::access_log::AccessLogFormat;
 use crate::log_file::Destination;
 pub use crate::log_file::{Facility, Syslog, SyslogAddress, UnknownFacility};
 use std::path::PathBuf;
@@ -58,16 +59,6 @@ impl Always {
             || (status != 101 && self.slower_than.is_some_and(|bound| took > bound))
             || (self.retried && attempts > 1)
     }
-}
-
-/// How an access log line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// For people.
-    Text,
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a line may wait for others in its shard.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
-/// A buffer with more than this is handed over. No line is longer than what is left of [`BUFFER`], or it grows once.
+/// So many bytes of lines are few.
+const FEW: usize = 24 << 10;
+/// A buffer with more than this is handed over. What is added at once is no longer than what is left of [`BUFFER`], or it grows.
 /// Waking the writer is what a hand-over costs: with buffers of a quarter of the size, whoever is logged pays a tenth of a microsecond more.
 const FULL: usize = 480 << 10;
 const BUFFER: usize = 512 << 10;
@@ -40,6 +42,17 @@ pub(crate) enum Severity {
     Informational = 6,
 }
 
+impl Severity {
+    /// How bad a status is: a client's mistakes are nothing that an operator has to repair.
+    pub(crate) fn of(status: u16) -> Self {
+        match status {
+            500.. => Severity::Error,
+            400.. => Severity::Notice,
+            _ => Severity::Informational,
+        }
+    }
+}
+
 /// What is known of one line beside its text.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -50,6 +63,38 @@ struct Mark {
     at: Duration,
 }
 
+/// A few lines, written one behind another into room that is there already. It is used all the time, so that the cache of a core that
+/// is nearest to it has it, which a shard's buffer never is: what is in here goes there in one piece ([`Lines::add`]).
+#[derive(Debug, Default)]
+pub(crate) struct Few {
+    room: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+impl Few {
+    /// Has `write` write a line of at most so many bytes, with its line feed, and say how long it is. Returns whether there are so many
+    /// by now that they should be added to the others.
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        at: Duration,
+        most: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> bool {
+        let begin = self.size();
+        if self.room.len() - begin < most {
+            self.room.resize(begin + most.max(FEW), 0);
+        }
+        let end = begin + write(&mut self.room[begin..]);
+        self.marks.push(Mark { end, severity, at });
+        end > FEW
+    }
+
+    fn size(&self) -> usize {
+        self.marks.last().map_or(0, |last| last.end)
+    }
+}
+
 /// Whole lines of one shard.
 #[derive(Debug, Default)]
 struct Batch {
@@ -58,6 +103,17 @@ struct Batch {
 }
 
 impl Batch {
+    /// Takes all of them in, which go away.
+    fn append(&mut self, few: &mut Few) {
+        let begin = self.text.len();
+        self.text.extend_from_slice(&few.room[..few.size()]);
+        let marks = few.marks.drain(..);
+        self.marks.extend(marks.map(|mark| Mark {
+            end: begin + mark.end,
+            ..mark
+        }));
+    }
+
     /// Memory that it holds.
     fn weight(&self) -> usize {
         self.text.capacity() + self.marks.capacity() * size_of::<Mark>()
@@ -92,8 +148,8 @@ impl Batch {
 enum Order {
     Write {
         batch: Batch,
-        /// Where the shard looks for buffers to use again.
-        back: SyncSender<Batch>,
+        /// Where the shard looks for buffers to use again, if this is one.
+        back: Option<SyncSender<Batch>>,
     },
     /// What comes after this goes here.
     Turn(Target),
@@ -131,14 +187,13 @@ impl LogWriter {
     }
 
     /// Never waits.
-    fn hand_over(&self, batch: Batch, back: &SyncSender<Batch>) -> Result<(), Batch> {
+    fn hand_over(&self, batch: Batch, back: Option<SyncSender<Batch>>) -> Result<(), Batch> {
         let weight = batch.weight();
         let waiting = &self.backlog.waiting;
         if waiting.fetch_add(weight, Relaxed) + weight > MOST_WAITING {
             waiting.fetch_sub(weight, Relaxed);
             return Err(batch);
         }
-        let back = back.clone();
         match self.orders.send(Order::Write { batch, back }) {
             Ok(()) => Ok(()),
             Err(unsent) => match unsent.0 {
@@ -172,24 +227,18 @@ impl Lines {
         }
     }
 
-    /// Adds the line that `write` writes, with its line feed. Never waits. Returns whether it is the first, which somebody has to
-    /// see to within [`PATIENCE`].
-    pub(crate) fn add(
-        &mut self,
-        severity: Severity,
-        at: Duration,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        let is_first = self.batch.marks.is_empty();
-        write(&mut self.batch.text);
-        let end = self.batch.text.len();
-        self.batch.marks.push(Mark { end, severity, at });
-        if end > FULL {
+    /// Adds these, which go away. Never waits.
+    pub(crate) fn add(&mut self, few: &mut Few) {
+        self.batch.append(few);
+        if self.batch.text.len() > FULL {
             self.times_full += 1;
             self.hand_over_all();
-            return false;
         }
-        is_first
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.marks.is_empty()
     }
 
     /// How often lines were handed over because a buffer was full.
@@ -208,7 +257,7 @@ impl Lines {
         }
         let few = self.batch.fitted();
         self.batch.clear();
-        self.send(few);
+        self.send(few, None);
     }
 
     fn hand_over_all(&mut self) {
@@ -217,11 +266,11 @@ impl Lines {
             marks: Vec::with_capacity(self.batch.marks.len()),
         });
         let full = std::mem::replace(&mut self.batch, next);
-        self.send(full);
+        self.send(full, Some(self.back.clone()));
     }
 
-    fn send(&self, batch: Batch) {
-        let Err(batch) = self.writer.hand_over(batch, &self.back) else {
+    fn send(&self, batch: Batch, back: Option<SyncSender<Batch>>) {
+        let Err(batch) = self.writer.hand_over(batch, back) else {
             return;
         };
         let backlog = &self.writer.backlog;
@@ -328,10 +377,17 @@ mod tests {
         Destination::File(path.to_owned())
     }
 
-    fn write(lines: &mut Lines, line: &str) {
-        lines.add(Severity::Informational, Duration::ZERO, |out| {
-            out.extend_from_slice(line.as_bytes());
+    fn add(lines: &mut Lines, line: &[u8]) {
+        let mut few = Few::default();
+        few.add(Severity::Notice, Duration::ZERO, line.len(), |room| {
+            room[..line.len()].copy_from_slice(line);
+            line.len()
         });
+        lines.add(&mut few);
+    }
+
+    fn write(lines: &mut Lines, line: &str) {
+        add(lines, line.as_bytes());
         lines.hand_over();
     }
 
@@ -357,9 +413,7 @@ mod tests {
         until_holds(&c, "3\n");
         assert!(log.prepare(&file(Path::new("/nowhere/log"))).is_err());
 
-        lines.add(Severity::Error, Duration::ZERO, |out| {
-            out.extend_from_slice(b"5\n");
-        });
+        add(&mut lines, b"5\n");
         drop((lines, log));
         written.wait(Duration::from_secs(20));
         assert_eq!(std::fs::read_to_string(&b).unwrap(), "4\n5\n");
@@ -374,11 +428,7 @@ mod tests {
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         let mut expected = Vec::new();
         for _ in 0..1000 {
-            let first = lines.batch.marks.is_empty();
-            let is_first = lines.add(Severity::Notice, Duration::ZERO, |out| {
-                out.extend_from_slice(&line);
-            });
-            assert_eq!(is_first, first);
+            add(&mut lines, &line);
             assert!(lines.batch.text.len() <= FULL);
             expected.extend_from_slice(&line);
         }
@@ -399,9 +449,7 @@ mod tests {
         let line = b"x".repeat(9_999);
         // Nobody looks at the queue.
         for _ in 0..2_000 {
-            lines.add(Severity::Notice, Duration::ZERO, |out| {
-                out.extend_from_slice(&line);
-            });
+            add(&mut lines, &line);
         }
         drop(lines);
         assert!(backlog.waiting.load(Relaxed) <= MOST_WAITING);

@@ -16,7 +16,7 @@ pub(super) fn run(queue: &mut UnboundedReceiver<Order>, target: Target, backlog:
     };
     while let Some(order) = queue.blocking_recv() {
         match order {
-            Order::Write { batch, back } => writer.write(batch, &back),
+            Order::Write { batch, back } => writer.write(batch, back),
             Order::Turn(target) => writer.target = target,
         }
     }
@@ -30,7 +30,7 @@ struct Writer<'b> {
 }
 
 impl Writer<'_> {
-    fn write(&mut self, mut batch: Batch, back: &SyncSender<Batch>) {
+    fn write(&mut self, mut batch: Batch, back: Option<SyncSender<Batch>>) {
         let written = self.target.write(&batch);
         self.tell(written);
         let weight = batch.weight();
@@ -39,9 +39,11 @@ impl Writer<'_> {
         if left < MOST_WAITING / 2 && self.backlog.behind.swap(false, Relaxed) {
             tracing::info!("the access log is written as fast as it comes again");
         }
-        batch.clear();
-        // A shard that has enough of them, or is gone, needs none.
-        let _ = back.try_send(batch);
+        if let Some(back) = back {
+            batch.clear();
+            // A shard that has enough of them, or is gone, needs none.
+            let _ = back.try_send(batch);
+        }
     }
 
     fn tell(&mut self, written: Result<(), Lost>) {

@@ -4,8 +4,6 @@
 //! 3 KB.
 
 use super::accept::OpenConnection;
-use super::access_log::client::ClientName;
-use super::asked::Asker;
 use super::buffer::{Buffer, Output};
 use super::deadline::Deadline;
 use super::exchange::write_all;
@@ -56,8 +54,6 @@ struct Said {
     config: Arc<Config>,
     /// To backends.
     forwarding: Forwarding,
-    /// In the access log; `None` while it was not needed.
-    name: Option<ClientName>,
 }
 
 impl Said {
@@ -65,7 +61,6 @@ impl Said {
         Said {
             config: config.clone(),
             forwarding: Forwarding::new(peer, local, &config.headers),
-            name: None,
         }
     }
 }
@@ -268,12 +263,11 @@ fn read_request(
     let view = shard.view();
     let config = &view.snapshot.config;
     let mut scratch = shard.scratch();
-    let Said {
-        forwarding, name, ..
-    } = match &mut client.said {
+    let said = match &mut client.said {
         Some(said) if Arc::ptr_eq(&said.config, config) => said,
         stale => stale.insert(Said::of(client.peer, client.local, config)),
     };
+    let forwarding = &said.forwarding;
     let bytes = &client.buffer.filled()[..length];
     let head = RequestHead::parse(bytes, &HeadLimits::from(&config.limits), &mut scratch)?;
 
@@ -301,12 +295,7 @@ fn read_request(
     } else {
         None
     };
-    let asker = Asker {
-        address: client.peer,
-        truncated: config.access_log.truncate_clients,
-        name,
-    };
-    let journal = shard.journal(&head, &id, asker, started, &tracing, &outbound);
+    let journal = shard.journal(&head, &id, client.peer, started, &tracing, &outbound);
     let request = Request {
         outbound,
         framing: head.framing,

@@ -5,7 +5,7 @@
 //! ended. Journals are used again, so that a request which has one allocates nothing for it. One that is dropped with its request,
 //! because a drain is over or something panicked, is kept to be read all the same.
 
-use super::asked::{Asked, Asker};
+use super::asked::Asked;
 use super::forward::Failure;
 use super::headers::RequestId;
 use super::relay::Relay;
@@ -13,8 +13,8 @@ use super::tracing::{Traced, Tracing};
 use super::upstream::Upstream;
 use crate::http1::request::RequestHead;
 use smallvec::SmallVec;
-use std::cell::RefCell;
-use std::hint::black_box;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,9 @@ const KEPT_TEXT: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Journal {
     asked: Asked,
-    /// Where it goes when it is dropped before it was read.
+    /// Where it goes when it is dropped before it was given back.
     home: Weak<Journals>,
-    /// It has been begun, and not been read yet.
+    /// It has been begun, and not been given back yet.
     lent: bool,
     /// It is in the access log's sample.
     pub(super) sampled: bool,
@@ -38,6 +38,23 @@ pub(super) struct Journal {
     attempts: RefCell<Attempts>,
     /// A trace becomes of it.
     pub(super) traced: Option<Box<Traced>>,
+    /// What its request had waited for when it was dropped.
+    pub(super) waited: Cell<Waited>,
+}
+
+/// What a request waited for but its backends' answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waited {
+    pub(super) queue: Duration,
+    /// Of all attempts.
+    pub(super) connect: Duration,
+}
+
+/// A journal whose request was dropped, and when.
+#[derive(Debug)]
+pub(super) struct LeftBehind {
+    pub(super) journal: Journal,
+    pub(super) at: Instant,
 }
 
 /// Most requests have one.
@@ -49,7 +66,7 @@ pub(super) struct Journals {
     #[expect(clippy::vec_box, reason = "they are lent in their boxes")]
     blank: RefCell<Vec<Box<Journal>>>,
     /// Those of requests that were dropped.
-    left_behind: RefCell<Vec<Journal>>,
+    left_behind: RefCell<Vec<LeftBehind>>,
 }
 
 impl Journals {
@@ -58,12 +75,12 @@ impl Journals {
         self: &Rc<Self>,
         head: &RequestHead<'_>,
         id: &RequestId,
-        asker: Asker<'_>,
+        client: SocketAddr,
         started: Instant,
         tracing: &Tracing,
     ) -> Box<Journal> {
         let mut journal = self.blank(started);
-        journal.asked.read(head, id, asker, tracing);
+        journal.asked.read(head, id, client, tracing);
         journal
     }
 
@@ -71,11 +88,11 @@ impl Journals {
     pub(super) fn begin_unread(
         self: &Rc<Self>,
         bytes: &[u8],
-        asker: Asker<'_>,
+        client: SocketAddr,
         now: Instant,
     ) -> Box<Journal> {
         let mut journal = self.blank(now);
-        journal.asked.read_unread(bytes, asker);
+        journal.asked.read_unread(bytes, client);
         journal
     }
 
@@ -89,6 +106,7 @@ impl Journals {
                 started,
                 attempts: RefCell::default(),
                 traced: None,
+                waited: Cell::default(),
             })
         });
         journal.started = started;
@@ -109,7 +127,7 @@ impl Journals {
     }
 
     /// The journals of requests that were dropped since this was asked last.
-    pub(super) fn left_behind(&self) -> Vec<Journal> {
+    pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
         self.left_behind.take()
     }
 }
@@ -119,7 +137,7 @@ impl Drop for Journal {
         let lent = std::mem::replace(&mut self.lent, false);
         let home = self.home.upgrade().filter(|_| lent);
         if let Some(home) = home {
-            home.left_behind.borrow_mut().push(Journal {
+            let journal = Journal {
                 asked: std::mem::replace(&mut self.asked, Asked::nothing()),
                 home: Weak::new(),
                 lent: false,
@@ -127,7 +145,12 @@ impl Drop for Journal {
                 started: self.started,
                 attempts: RefCell::new(self.attempts.take()),
                 traced: self.traced.take(),
-            });
+                waited: self.waited.clone(),
+            };
+            let at = Instant::now();
+            home.left_behind
+                .borrow_mut()
+                .push(LeftBehind { journal, at });
         }
     }
 }
@@ -156,21 +179,6 @@ pub(super) struct Attempt {
 const OVERTAKEN: &str = "overtaken";
 
 impl Journal {
-    pub(super) fn asked(&self) -> &Asked {
-        &self.asked
-    }
-
-    /// Has the processor fetch what a line is made of.
-    pub(super) fn fetch(&self) {
-        /// Bytes that come at once.
-        const CACHE_LINE: usize = 64;
-        let text = self.asked.json_text().iter().step_by(CACHE_LINE);
-        let text = text.fold(0, |all, byte| all ^ byte);
-        let is_open = |attempt: &Attempt| attempt.ended.is_none();
-        let attempt = self.attempts.borrow().first().is_some_and(is_open);
-        black_box((text, attempt, self.traced.is_some()));
-    }
-
     pub(super) fn since(&self, at: Instant) -> Duration {
         // As most attempts begin. Subtracting costs more than the rest of a note.
         if at == self.started {
@@ -280,11 +288,16 @@ impl Journal {
         self.started
     }
 
-    /// Which attempt is under way, the original where there are two; the last one if none is.
-    pub(super) fn present(&self) -> Option<usize> {
+    /// Which attempt is under way, the original where there are two.
+    pub(super) fn present(&self) -> Option<Attempt> {
         let attempts = self.attempts.borrow();
-        let open = attempts.iter().position(|attempt| attempt.ended.is_none());
-        open.or(attempts.len().checked_sub(1))
+        let mut open = attempts.iter().filter(|attempt| attempt.ended.is_none());
+        open.next().cloned()
+    }
+
+    /// The attempt that began last.
+    pub(super) fn latest(&self) -> Option<Attempt> {
+        self.attempts.borrow().last().cloned()
     }
 
     /// All of it, once the request has ended; an attempt that is still under way ended with it, for this reason.
@@ -319,26 +332,23 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access_log::Text;
     use std::net::Ipv4Addr;
 
     fn begun(journals: &Rc<Journals>, request: &[u8]) -> Box<Journal> {
-        let asker = Asker {
-            address: (Ipv4Addr::LOCALHOST, 1).into(),
-            truncated: false,
-            name: &mut None,
-        };
-        journals.begin_unread(request, asker, Instant::now())
+        let client = (Ipv4Addr::LOCALHOST, 1).into();
+        journals.begin_unread(request, client, Instant::now())
     }
 
     #[test]
     fn journal_is_used_again() {
         let journals = Rc::new(Journals::default());
         let journal = begun(&journals, b"GET /a HTTP/1.1\r\n");
-        assert_eq!(journal.asked.path(), b"/a");
+        assert_eq!(journal.asked.text(Text::Path), b"/a");
         journals.give_back(journal);
         let journal = begun(&journals, b"PUT ");
-        assert_eq!(journal.asked.method(), b"PUT");
-        assert!(journal.asked.path().is_empty());
+        assert_eq!(journal.asked.text(Text::Method), b"PUT");
+        assert!(journal.asked.text(Text::Path).is_empty());
         assert!(journals.blank.borrow().is_empty(), "it was the same one");
     }
 
@@ -350,7 +360,7 @@ mod tests {
         journals.give_back(read);
         let left = journals.left_behind();
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].asked().path(), b"/7");
+        assert_eq!(left[0].journal.asked.text(Text::Path), b"/7");
         drop(left);
         assert!(journals.left_behind().is_empty());
     }

@@ -6,7 +6,6 @@
 
 mod accept;
 mod access_log;
-mod accounts;
 mod admission;
 mod asked;
 mod budget;

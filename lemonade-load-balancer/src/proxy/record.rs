@@ -242,7 +242,7 @@ impl Shard {
     ) {
         let total = ended.at.saturating_duration_since(request.started);
         self.stats.record(ended.status, total);
-        let Some(noted) = attempts.noted() else {
+        let Some(journal) = attempts.noted() else {
             return;
         };
         let finish = Finish {
@@ -257,7 +257,7 @@ impl Shard {
             bytes_in: bytes_in + attempts.tunnelled_in,
             bytes_out: attempts.bytes_out,
         };
-        self.tell_of(noted, finish, view);
+        self.tell_of(journal, &finish, view);
     }
 
     /// Records a request that no backend had room for.

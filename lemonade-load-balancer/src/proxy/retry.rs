@@ -5,7 +5,7 @@
 
 use super::claim::{Asking, Claim, Tried};
 use super::forward::{Course, Failure};
-use super::journal::Journal;
+use super::journal::{Journal, Waited};
 use super::relay::Relay;
 use super::shard::Shard;
 use super::upstream::{ConnectError, Upstream};
@@ -43,19 +43,8 @@ pub(super) struct Attempts {
     pub(super) tunnelled_in: u64,
     /// Where they are noted, if somebody may read about them.
     journal: Option<Box<Journal>>,
-    /// It is in the access log's sample.
-    sampled: bool,
     /// The status of an answer that is not noted yet.
     unnoted: Cell<Option<u16>>,
-}
-
-/// A request's journal when all is over, and what is to be noted in it yet.
-#[derive(Debug)]
-pub(super) struct Noted {
-    pub(super) journal: Box<Journal>,
-    pub(super) sampled: bool,
-    /// The status of who answered.
-    pub(super) answer: Option<u16>,
 }
 
 impl Attempts {
@@ -75,7 +64,6 @@ impl Attempts {
             first_byte: Duration::ZERO,
             bytes_out: 0,
             tunnelled_in: 0,
-            sampled: journal.as_ref().is_some_and(|journal| journal.sampled),
             journal,
             unnoted: Cell::default(),
         }
@@ -95,13 +83,11 @@ impl Attempts {
         }
     }
 
-    /// What was noted, if anybody wants to read it.
-    pub(super) fn noted(&mut self) -> Option<Noted> {
-        Some(Noted {
-            journal: self.journal.take()?,
-            sampled: self.sampled,
-            answer: self.unnoted.take(),
-        })
+    /// All that was noted, if anybody wants to read it.
+    pub(super) fn noted(&mut self) -> Option<Box<Journal>> {
+        let journal = self.journal.take()?;
+        self.note_answer(&journal);
+        Some(journal)
     }
 
     /// A place for the next attempt.
@@ -265,6 +251,10 @@ impl Drop for Attempts {
     fn drop(&mut self) {
         if let Some(journal) = &self.journal {
             self.note_answer(journal);
+            journal.waited.set(Waited {
+                queue: self.queued,
+                connect: self.connect,
+            });
         }
     }
 }

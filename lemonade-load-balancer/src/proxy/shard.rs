@@ -5,9 +5,7 @@
 
 use super::accept;
 use super::access_log::Log;
-use super::accounts::Accounts;
 use super::admission::Admission;
-use super::asked::Asker;
 use super::budget::{Budget, Floor};
 use super::buffer;
 use super::deadline::Timers;
@@ -33,6 +31,7 @@ use crate::traces::Traces;
 use crate::traces::context::Unrecorded;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell, RefMut};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,9 +82,8 @@ pub(super) struct Shard {
     pub(super) unrecorded: Unrecorded,
     scratch: RefCell<Vec<Field>>,
     pub(super) journals: Rc<Journals>,
-    pub(super) accounts: Accounts,
     pub(super) log: RefCell<Log>,
-    /// A request waits to be told of, or a line to be handed over, and none did.
+    /// A line waits to be handed over, and none did.
     pub(super) log_begun: Notify,
     pub(super) draining: Cell<bool>,
     /// Requests that wait for a descriptor.
@@ -178,7 +176,6 @@ impl Shard {
             unrecorded,
             scratch: RefCell::default(),
             journals: Rc::default(),
-            accounts: Accounts::default(),
             log: RefCell::new(log),
             log_begun: Notify::new(),
             draining: Cell::new(false),
@@ -300,7 +297,7 @@ impl Shard {
         &self,
         head: &RequestHead<'_>,
         id: &RequestId,
-        asker: Asker<'_>,
+        client: SocketAddr,
         started: Instant,
         tracing: &Tracing,
         outbound: &[u8],
@@ -315,7 +312,7 @@ impl Shard {
         if !sampled && traced.is_none() && log.always == Always::default() {
             return None;
         }
-        let mut journal = self.journals.begin(head, id, asker, started, tracing);
+        let mut journal = self.journals.begin(head, id, client, started, tracing);
         journal.sampled = sampled;
         journal.traced = traced.map(|part| Box::new(Traced::new(part, head, outbound)));
         Some(journal)
@@ -325,7 +322,6 @@ impl Shard {
 impl Drop for Shard {
     /// The last of a drain: all connections are gone, and with them requests that nobody will finish.
     fn drop(&mut self) {
-        self.tell();
         self.log_left_behind();
     }
 }
@@ -342,7 +338,6 @@ pub(super) mod tests {
     use crate::{config, drain, listen};
     use lemonade_config::Environment;
     use lemonade_test::{Client, Origin, until};
-    use std::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     use tokio::task::LocalSet;
 

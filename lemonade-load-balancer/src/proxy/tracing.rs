@@ -10,6 +10,7 @@ use super::journal::{Attempt, Journal};
 use super::relay::Relay;
 use super::shard::Shard;
 use super::view::View;
+use crate::access_log::Text;
 use crate::http1::Version;
 use crate::http1::fields::Known;
 use crate::http1::request::RequestHead;
@@ -181,13 +182,13 @@ impl Shard {
             span: traced.span,
             started,
             took: finish.total,
-            method: text(asked.method()),
+            method: text(asked.text(Text::Method)),
             scheme: "http",
-            host: text(asked.host()),
-            path: text(asked.path()),
-            request_id: text(asked.request_id()),
+            host: text(asked.text(Text::Host)),
+            path: text(asked.text(Text::Path)),
+            request_id: text(asked.text(Text::RequestId)),
             client: asked.client.ip(),
-            user_agent: Some(asked.user_agent())
+            user_agent: Some(asked.text(Text::UserAgent))
                 .filter(|it| !it.is_empty())
                 .map(text),
             version: match asked.version {

@@ -7,8 +7,8 @@ mod connect;
 
 pub(crate) use connect::{ConnectError, connect};
 
-use super::access_log::text::quoted;
 use super::buffer::Buffer;
+use crate::access_log::escape::quoted;
 use crate::backend::Backend;
 use crate::stats::ShardStats;
 use std::cell::{Ref, RefCell};

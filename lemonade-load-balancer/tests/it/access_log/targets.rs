@@ -88,6 +88,9 @@ async fn answer_that_the_end_of_a_drain_cuts_off_is_told_with_its_status() {
         (&json!(200), &json!("cut_off"))
     );
     assert!(attempt["first_byte_seconds"].as_f64() > Some(0.0));
+    let times = ["connect_seconds", "first_byte_seconds"].map(|name| line[name].as_f64());
+    assert_eq!(times[1], attempt["first_byte_seconds"].as_f64());
+    assert!(times[0] > Some(0.0), "it took a new connection");
 }
 
 /// The parts of an RFC 5424 message.

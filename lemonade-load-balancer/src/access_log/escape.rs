@@ -1,73 +1,66 @@
 //! Texts as a line of the log holds them, written straight into its bytes.
 
+use crate::bytes::Put;
 use crate::digits::EACH;
 
 /// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
 /// escaped: a terminal that shows the log must not obey a client.
-pub(in crate::proxy) fn quoted(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
+pub(crate) fn quoted(text: &[u8], out: &mut impl Put) {
+    out.put_array(b"\"");
     escaped(text, out);
-    out.push(b'"');
+    out.put_array(b"\"");
 }
 
 /// The same without the quotes around it.
-pub(in crate::proxy) fn escaped(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escaped(text: &[u8], out: &mut impl Put) {
     if is_plain(text) {
-        return out.extend_from_slice(text);
+        return out.put(text);
     }
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {
             character_escaped(character, out);
         }
         if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{FFFD}".as_bytes());
+            out.put("\u{FFFD}".as_bytes());
         }
     }
 }
 
-/// Whether nothing in it has to be escaped, as in nearly every text.
-pub(in crate::proxy) fn is_plain(text: &[u8]) -> bool {
-    is_plain_without(b'"', text)
-}
-
-/// The same, and `other` is not in it either. Looked at eight bytes at a time, the last eight once more rather than one by one,
-/// and without leaving early: the compiler makes two words of it one.
+/// Whether nothing in it has to be escaped, as in nearly every text. Looked at eight bytes at a time, the last eight once more rather
+/// than one by one, and without leaving early: the compiler makes two words of it one.
 #[inline]
-pub(in crate::proxy) fn is_plain_without(other: u8, text: &[u8]) -> bool {
+pub(crate) fn is_plain(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk() else {
-        let special = [b'"', b'\\', other];
-        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !special.contains(byte);
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !b"\"\\".contains(byte);
         return text.iter().all(is_plain);
     };
     let (words, _) = text.as_chunks();
-    let found = words
-        .iter()
-        .fold(0, |all, word| all | not_plain(*word, other));
-    (found | not_plain(*last, other)) & (EACH << 7) == 0
+    let found = words.iter().fold(0, |all, word| all | not_plain(*word));
+    (found | not_plain(*last)) & (EACH << 7) == 0
 }
 
 /// A byte's highest bit is set if it is not plain; and perhaps one of those above such a byte. By arithmetic on all bytes of a word
 /// (Sean Anderson, "Bit Twiddling Hacks", `hasless`).
-fn not_plain(word: [u8; 8], other: u8) -> u64 {
+fn not_plain(word: [u8; 8]) -> u64 {
     let word = u64::from_ne_bytes(word);
     let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word;
     let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
     let above = word | word.wrapping_add(EACH);
-    above | below(word, b' ') | is(b'"') | is(b'\\') | is(other)
+    above | below(word, b' ') | is(b'"') | is(b'\\')
 }
 
-fn character_escaped(character: char, out: &mut Vec<u8>) {
+fn character_escaped(character: char, out: &mut impl Put) {
     match character {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
+        '"' => out.put(b"\\\""),
+        '\\' => out.put(b"\\\\"),
         control if control.is_control() => {
             // No control character is beyond U+009F.
             let code = control as usize;
             let digits = [HEX[code >> 4 & 15], HEX[code & 15]];
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&digits);
+            out.put(b"\\u00");
+            out.put(&digits);
         }
-        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        other => out.put(other.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }
 

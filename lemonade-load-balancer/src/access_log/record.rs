@@ -1,0 +1,139 @@
+//! What is written down of a request when it has ended: short, and without a reference to anything else.
+
+use super::AccessLogFormat;
+use super::line::Line;
+use super::texts::{Ends, Part, Texts, TextsView};
+use crate::http1::Version;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A time to the nanosecond in half of the place that a [`Duration`] takes: 584 years at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Nanos(u64);
+
+impl From<Duration> for Nanos {
+    fn from(time: Duration) -> Self {
+        let seconds = time.as_secs().wrapping_mul(1_000_000_000);
+        Nanos(seconds.wrapping_add(u64::from(time.subsec_nanos())))
+    }
+}
+
+impl Nanos {
+    pub(super) fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Since 1970.
+    pub(crate) ended: Nanos,
+    pub(crate) total: Nanos,
+    pub(crate) queue: Nanos,
+    pub(crate) connect: Nanos,
+    pub(crate) first_byte: Nanos,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) client: SocketAddr,
+    /// Only the network of the client is to be named.
+    pub(crate) truncate_client: bool,
+    pub(crate) flag: Option<&'static str>,
+    /// Who picked; `None` where nobody was to be picked.
+    pub(crate) strategy: Option<&'static str>,
+    pub(crate) status: u16,
+    /// `None` where it could not be read.
+    pub(crate) version: Option<Version>,
+    pub(crate) format: AccessLogFormat,
+}
+
+/// The attempts of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempts<'a> {
+    pub(crate) made: usize,
+    /// A JSON array of them; empty if it would tell nothing that the line does not.
+    pub(crate) json: &'a [u8],
+}
+
+/// A record, and how long each of its texts is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    record: Record,
+    said: Ends,
+    backend: u32,
+    attempts: u32,
+    attempts_made: u32,
+}
+
+/// Records in the order in which they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records {
+    entries: Vec<Entry>,
+    /// Of each record: what the request said, the backend's name, the attempts.
+    texts: Vec<u8>,
+}
+
+impl Records {
+    /// Adds one. `backend`: its name in JSON; nothing if there is none.
+    pub(crate) fn push(
+        &mut self,
+        record: Record,
+        said: &Texts,
+        backend: &[u8],
+        attempts: Attempts<'_>,
+    ) {
+        let texts = &mut self.texts;
+        texts.extend_from_slice(said.bytes());
+        texts.extend_from_slice(backend);
+        texts.extend_from_slice(attempts.json);
+        self.entries.push(Entry {
+            record,
+            said: *said.ends(),
+            backend: backend.len() as u32,
+            attempts: attempts.json.len() as u32,
+            attempts_made: attempts.made as u32,
+        });
+    }
+
+    /// Each of them, as a line tells it.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut texts = &*self.texts;
+        self.entries.iter().map(move |entry| {
+            let said = TextsView {
+                begins: texts,
+                ends: &entry.said,
+            };
+            let mut next = |length: usize| {
+                let part = Part::of(texts, length);
+                texts = &texts[part.len()..];
+                part
+            };
+            let [.., length] = entry.said;
+            next(usize::from(length));
+            Line {
+                record: &entry.record,
+                said,
+                backend: next(entry.backend as usize),
+                attempts: next(entry.attempts as usize).text(),
+                attempts_made: entry.attempts_made,
+            }
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.texts.clear();
+    }
+}
