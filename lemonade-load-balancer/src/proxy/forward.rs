@@ -256,9 +256,11 @@ async fn wait_in_queue<'s>(
     asking: &mut Asking,
 ) -> Result<Slot<'s>, Option<Failure>> {
     let began = Instant::now();
+    attempts.queuing = Some(began);
     let slot = wait_for_room(client, shard, view, attempts, asking, began).await;
     // Who waited in vain did so all the same.
     attempts.queued = began.elapsed();
+    attempts.queuing = None;
     slot
 }
 

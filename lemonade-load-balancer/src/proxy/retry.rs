@@ -30,6 +30,8 @@ pub(super) struct Attempts {
     /// Who answered, if anyone did.
     pub(super) answered_by: Option<Rc<Upstream>>,
     pub(super) queued: Duration,
+    /// It waits in the queue, and since when.
+    pub(super) queuing: Option<Instant>,
     /// All attempts'.
     pub(super) connect: Duration,
     /// The present attempt's.
@@ -58,6 +60,7 @@ impl Attempts {
             hopeless: false,
             answered_by: None,
             queued: Duration::ZERO,
+            queuing: None,
             connect: Duration::ZERO,
             connecting: Duration::ZERO,
             lost: Duration::ZERO,
@@ -252,7 +255,7 @@ impl Drop for Attempts {
         if let Some(journal) = &self.journal {
             self.note_answer(journal);
             journal.waited.set(Waited {
-                queue: self.queued,
+                queue: self.queuing.map_or(self.queued, |since| since.elapsed()),
                 connect: self.connect,
             });
         }

@@ -3,7 +3,7 @@
 use super::{Log, by_path, read, text_with};
 use crate::balancer::{Balancer, balancer_with};
 use lemonade_load_balancer::config::{Config, Syslog, SyslogAddress};
-use lemonade_test::{Connection, Gate, Origin, PATIENCE};
+use lemonade_test::{Connection, Gate, Origin, PATIENCE, until};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -91,6 +91,32 @@ async fn answer_that_the_end_of_a_drain_cuts_off_is_told_with_its_status() {
     let times = ["connect_seconds", "first_byte_seconds"].map(|name| line[name].as_f64());
     assert_eq!(times[1], attempt["first_byte_seconds"].as_f64());
     assert!(times[0] > Some(0.0), "it took a new connection");
+    assert_eq!(line["bytes_out"], 0, "nobody knows how much had passed");
+}
+
+#[tokio::test]
+async fn wait_in_the_queue_that_the_end_of_a_drain_cuts_off_is_told() {
+    let gate = Gate::shut();
+    let origin = Origin::behind(&gate, "late").await;
+    let log = Log::new();
+    let balancer = balancer_with(&[&origin], |config| {
+        log.of_all(config);
+        config.backends[0].max_in_flight = Some(1);
+        config.timeouts.queue = PATIENCE;
+    });
+    let (mut first, mut second) = (balancer.client().await, balancer.client().await);
+    first.send("GET /first HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    origin.request(1).await;
+    second.send("GET /second HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    until("one waits", || balancer.app.queued() == 1).await;
+    assert!(!balancer.app.shut_down(std::future::ready(())).await);
+    for line in log.lines(2).await {
+        assert_eq!(line["flag"], "cut_off");
+        let queued = line["queue_seconds"].as_f64();
+        assert_eq!(queued > Some(0.0), line["path"] == "/second", "{line}");
+        assert!(queued <= line["total_seconds"].as_f64(), "{line}");
+    }
+    gate.open();
 }
 
 /// The parts of an RFC 5424 message.
