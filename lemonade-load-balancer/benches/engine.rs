@@ -1,7 +1,5 @@
 //! What the engine costs: one second of it, and a replay before a switch, at 8 and 1,000 backends.
 
-#![allow(missing_docs, reason = "criterion's macro makes a public function")]
-
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lemonade_load_balancer::backend::{Backend, BackendId};
 use lemonade_load_balancer::decision::shadow::Shadow;

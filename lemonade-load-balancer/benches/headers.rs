@@ -1,7 +1,5 @@
 //! What checking and rewriting a head costs, both ways.
 
-#![allow(missing_docs, reason = "criterion's macro makes a public function")]
-
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lemonade_load_balancer::internals::Rewriter;
 use std::hint::black_box;

@@ -2,8 +2,6 @@
 //!
 //! That it allocates nothing is a test (`tests/allocations.rs`).
 
-#![allow(missing_docs, reason = "criterion's macro makes a public function")]
-
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lemonade_load_balancer::backend::{Backend, BackendId};
 use lemonade_load_balancer::strategy::{Name, PickContext, Pool, build};

@@ -1,8 +1,6 @@
 //! A request through the balancer over loopback, and the same straight to the origin: the difference is what the balancer
 //! adds to a request that waits for nobody.
 
-#![allow(missing_docs, reason = "criterion's macro makes a public function")]
-
 use criterion::{Criterion, criterion_group, criterion_main};
 use lemonade_config::Environment;
 use lemonade_load_balancer::app::{App, Start};
