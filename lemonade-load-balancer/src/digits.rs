@@ -1,7 +1,6 @@
 //! Numbers written straight into bytes. A line of the access log has a dozen of them: formatting in general costs more than the
 //! rest of the line.
 
-use crate::bytes::Put;
 use std::time::Duration;
 
 /// `00` to `99`: two digits for one division.
@@ -50,30 +49,28 @@ pub(crate) fn eight_hex(number: u32) -> [u8; 8] {
 
 /// Writes a number.
 #[inline]
-pub(crate) fn whole(number: u64, out: &mut impl Put) {
+pub(crate) fn whole(number: u64, out: &mut Vec<u8>) {
     match number {
+        0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&pair(number as u32)),
         // As a status.
         100..1000 => {
             let [tens, ones] = pair(number as u32);
-            out.put_array(&[b'0' + (number / 100) as u8, tens, ones]);
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
         }
-        0..100_000_000 => {
-            let digits = u64::from_le_bytes(eight_decimal(number as u32));
-            let zeros = (digits - EACH * u64::from(b'0')).trailing_zeros() / 8;
-            // Nought is one all the same.
-            let zeros = zeros.min(7);
-            out.put_first(&(digits >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize);
-        }
-        _ => out.put(itoa::Buffer::new().format(number).as_bytes()),
+        _ => long(number, out),
     }
 }
 
+fn long(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// Writes a time in seconds, to the microsecond; `0` if it is none, as many are.
-#[inline]
-pub(crate) fn seconds(time: Duration, out: &mut impl Put) {
+pub(crate) fn seconds(time: Duration, out: &mut Vec<u8>) {
     match few_seconds(time) {
-        _ if time.is_zero() => out.put_array(b"0"),
-        Some(text) => out.put_array(&text),
+        _ if time.is_zero() => out.push(b'0'),
+        Some(text) => out.extend_from_slice(&text),
         None => fraction(time.as_secs(), &six(time.subsec_micros()), out),
     }
 }
@@ -91,7 +88,7 @@ pub(crate) fn few_seconds(time: Duration) -> Option<[u8; 8]> {
 }
 
 /// Writes a time in milliseconds, to the microsecond.
-pub(crate) fn milliseconds(time: Duration, out: &mut impl Put) {
+pub(crate) fn milliseconds(time: Duration, out: &mut Vec<u8>) {
     let millis = time.as_secs() * 1000 + u64::from(time.subsec_millis());
     fraction(millis, &six(time.subsec_micros())[3..], out);
 }
@@ -113,10 +110,10 @@ pub(crate) fn six(number: u32) -> [u8; 6] {
 }
 
 /// Writes a number and these digits behind its point.
-fn fraction(number: u64, digits: &[u8], out: &mut impl Put) {
-    whole(number, out);
-    out.put_array(b".");
-    out.put(digits);
+fn fraction(number: u64, digits: &[u8], out: &mut Vec<u8>) {
+    long(number, out);
+    out.push(b'.');
+    out.extend_from_slice(digits);
 }
 
 #[cfg(test)]

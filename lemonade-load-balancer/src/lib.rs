@@ -40,7 +40,6 @@ pub mod internals;
 mod access_log;
 mod admin;
 mod affinity;
-mod bytes;
 mod digits;
 mod explain;
 mod external;
@@ -55,9 +54,4 @@ mod proxy;
 mod seal;
 mod telemetry;
 mod timestamp;
-// `expect` would not hold where a test or a fuzz target uses what the proxy does not yet.
-#[allow(
-    dead_code,
-    reason = "the proxy fills traces in the commits that follow"
-)]
 mod traces;

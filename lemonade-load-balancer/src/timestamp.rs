@@ -1,6 +1,5 @@
 //! Times as people and programs both read them.
 
-use crate::bytes::Put;
 use crate::digits::six;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,21 +35,18 @@ impl Default for Stamp {
 
 impl Stamp {
     /// The same as [`rfc3339`], of a time since 1970.
-    #[inline]
-    pub(crate) fn write(&mut self, time: Duration, out: &mut impl Put) {
+    pub(crate) fn write(&mut self, time: Duration, out: &mut Vec<u8>) {
         if time.as_secs() != self.second {
             self.second = time.as_secs();
             self.renew();
         }
-        out.put_array(&self.text);
+        out.extend_from_slice(&self.text);
         // Not by way of the text: bytes that were written one moment ago are not read as a part of more without waiting for them.
-        out.put_array(&six(time.subsec_micros()));
-        out.put_array(b"Z");
+        out.extend_from_slice(&six(time.subsec_micros()));
+        out.push(b'Z');
     }
 
     /// By Howard Hinnant's days-to-civil algorithm.
-    #[cold]
-    #[inline(never)]
     fn renew(&mut self) {
         let (days, second) = (self.second / 86_400, self.second % 86_400);
         let shifted = days + 719_468;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The balancer's modules from top to bottom; a module imports only from layers below its own. Those of one layer do not
 /// know each other.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 15] = [
     &["app"],
     &[
         "admin",
@@ -31,7 +31,6 @@ const LAYERS: [&[&str]; 16] = [
     &["descriptors", "drain", "http1", "otlp", "stats"],
     &["timestamp"],
     &["digits"],
-    &["bytes"],
 ];
 
 /// Names that say nothing about what is in them.

@@ -1,27 +1,26 @@
 //! Texts as a line of the log holds them, written straight into its bytes.
 
-use crate::bytes::Put;
 use crate::digits::EACH;
 
 /// Writes `text` as a JSON string. Bytes that are no UTF-8 become U+FFFD. Besides what JSON asks for, DEL and the C1 controls are
 /// escaped: a terminal that shows the log must not obey a client.
-pub(crate) fn quoted(text: &[u8], out: &mut impl Put) {
-    out.put_array(b"\"");
+pub(crate) fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"");
     escaped(text, out);
-    out.put_array(b"\"");
+    out.extend_from_slice(b"\"");
 }
 
 /// The same without the quotes around it.
-pub(crate) fn escaped(text: &[u8], out: &mut impl Put) {
+pub(crate) fn escaped(text: &[u8], out: &mut Vec<u8>) {
     if is_plain(text) {
-        return out.put(text);
+        return out.extend_from_slice(text);
     }
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {
             character_escaped(character, out);
         }
         if !chunk.invalid().is_empty() {
-            out.put("\u{FFFD}".as_bytes());
+            out.extend_from_slice("\u{FFFD}".as_bytes());
         }
     }
 }
@@ -49,18 +48,18 @@ fn not_plain(word: [u8; 8]) -> u64 {
     above | below(word, b' ') | is(b'"') | is(b'\\')
 }
 
-fn character_escaped(character: char, out: &mut impl Put) {
+fn character_escaped(character: char, out: &mut Vec<u8>) {
     match character {
-        '"' => out.put(b"\\\""),
-        '\\' => out.put(b"\\\\"),
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
         control if control.is_control() => {
             // No control character is beyond U+009F.
             let code = control as usize;
             let digits = [HEX[code >> 4 & 15], HEX[code & 15]];
-            out.put(b"\\u00");
-            out.put(&digits);
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&digits);
         }
-        other => out.put(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }
 

@@ -3,18 +3,12 @@
 use super::escape::{escaped, is_plain};
 use super::fields::{number, time, word};
 use super::record::Record;
-use super::texts::{Part, Text, TextsView};
+use super::texts::{Text, TextsView};
 use super::{AccessLogFormat, client};
-use crate::bytes::{Pen, Put};
 use crate::digits::{few_seconds, seconds, whole};
 use crate::http1::Version;
 use crate::timestamp::Stamp;
 use std::time::Duration;
-
-/// Bytes that everything in a line takes at most, but for its texts: 500 of names, a dozen numbers of 20 digits, words of ours.
-const BESIDE_TEXTS: usize = 1 << 10;
-/// What becomes of a byte at most: `\u001b`.
-const ESCAPED: usize = 6;
 
 /// What there is to tell of a request. Of what is not known there is nothing in the line.
 #[derive(Debug)]
@@ -22,124 +16,111 @@ pub(crate) struct Line<'l> {
     pub(crate) record: &'l Record,
     pub(super) said: TextsView<'l>,
     /// As JSON; empty if there is none.
-    pub(super) backend: Part<'l>,
+    pub(super) backend: &'l [u8],
     /// As JSON; empty if it would tell nothing that the line does not.
     pub(super) attempts: &'l [u8],
     pub(super) attempts_made: u32,
 }
 
 impl Line<'_> {
-    /// It has no more bytes than this.
-    pub(crate) fn most(&self) -> usize {
-        let texts = self.said.all().len() * ESCAPED;
-        BESIDE_TEXTS + texts + self.backend.len() + self.attempts.len()
-    }
-
-    /// Writes it, with its line feed, and says how long it is. There has to be room for [`Self::most`].
-    pub(crate) fn write(&self, stamp: &mut Stamp, room: &mut [u8]) -> usize {
-        let before = room.len();
-        let mut out = Pen::new(room);
+    /// Writes it, with its line feed.
+    pub(crate) fn write(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
         match self.record.format {
-            AccessLogFormat::Json => self.json(stamp, &mut out),
-            AccessLogFormat::Text => self.text(stamp, &mut out),
+            AccessLogFormat::Json => self.json(stamp, out),
+            AccessLogFormat::Text => self.text(stamp, out),
         }
-        before - out.left()
     }
 
-    #[inline]
-    fn json(&self, stamp: &mut Stamp, out: &mut Pen<'_>) {
+    fn json(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
         let record = self.record;
         // Nearly always nothing has to be escaped: to know that of all at once is cheap.
-        let is_plain = is_plain(self.said.all());
-        out.put_array(b"{\"time\":\"");
+        let is_plain = is_plain(self.said.bytes);
+        out.extend_from_slice(b"{\"time\":\"");
         stamp.write(record.ended.duration(), out);
         self.say(b"\",\"trace_id\":\"", Text::TraceId, is_plain, out);
         self.say(b"\",\"request_id\":\"", Text::RequestId, is_plain, out);
-        out.put_array(b"\",\"client\":\"");
+        out.extend_from_slice(b"\",\"client\":\"");
         client::name(record.client, record.truncate_client, out);
         self.say(b"\",\"method\":\"", Text::Method, is_plain, out);
         self.say(b"\",\"host\":\"", Text::Host, is_plain, out);
         self.say(b"\",\"path\":\"", Text::Path, is_plain, out);
         match record.version {
-            Some(Version::Http11) => out.put_array(b"\",\"protocol\":\"HTTP/1.1\""),
-            Some(Version::Http10) => out.put_array(b"\",\"protocol\":\"HTTP/1.0\""),
-            None => out.put_array(b"\""),
+            Some(Version::Http11) => out.extend_from_slice(b"\",\"protocol\":\"HTTP/1.1\""),
+            Some(Version::Http10) => out.extend_from_slice(b"\",\"protocol\":\"HTTP/1.0\""),
+            None => out.extend_from_slice(b"\""),
         }
         number(b",\"status\":", u64::from(record.status), out);
         word(b",\"flag\":\"", record.flag, out);
         word(b",\"strategy\":\"", record.strategy, out);
-        part(b",\"backend\":", self.backend, out);
-        if !self.attempts.is_empty() {
-            out.put_array(b",\"attempts\":");
-            out.put(self.attempts);
-        }
+        plain(b",\"backend\":", self.backend, out);
+        plain(b",\"attempts\":", self.attempts, out);
         match record.ordinary() {
-            Some(text) => out.put_array(&text),
+            Some(text) => out.extend_from_slice(&text),
             None => record.json(out),
         }
         whole(record.bytes_out, out);
         self.say(b",\"user_agent\":\"", Text::UserAgent, is_plain, out);
-        match self.said.part(Text::UserAgent).is_empty() {
-            true => out.put_array(b"}\n"),
-            false => out.put_array(b"\"}\n"),
+        match self.said.text(Text::UserAgent).is_empty() {
+            true => out.extend_from_slice(b"}\n"),
+            false => out.extend_from_slice(b"\"}\n"),
         }
     }
 
     /// Writes one of the request's texts, if it is not empty. `name`: with the quote that begins it.
-    #[inline]
-    fn say<const N: usize>(&self, name: &[u8; N], text: Text, is_plain: bool, out: &mut impl Put) {
-        let said = self.said.part(text);
+    fn say<const N: usize>(&self, name: &[u8; N], text: Text, is_plain: bool, out: &mut Vec<u8>) {
+        let said = self.said.text(text);
         if said.is_empty() {
             return;
         }
-        out.put_array(name);
+        out.extend_from_slice(name);
         match is_plain {
-            true => said.write(out),
-            false => escaped(said.text(), out),
+            true => out.extend_from_slice(said),
+            false => escaped(said, out),
         }
     }
 
     /// For people.
-    fn text(&self, stamp: &mut Stamp, out: &mut Pen<'_>) {
+    fn text(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
         let record = self.record;
         stamp.write(record.ended.duration(), out);
-        out.put(b" ");
+        out.extend_from_slice(b" ");
         client::name(record.client, record.truncate_client, out);
-        self.say(b" \"", Text::Method, false, out);
-        let said = |text| self.said.part(text).text();
-        out.put(b" ");
+        let said = |text| self.said.text(text);
+        out.extend_from_slice(b" \"");
+        out.extend_from_slice(said(Text::Method));
+        out.extend_from_slice(b" ");
         escaped(said(Text::Host), out);
         escaped(said(Text::Path), out);
-        out.put(match record.version {
+        out.extend_from_slice(match record.version {
             None => b" \" ",
             Some(Version::Http10) => b" HTTP/1.0\" ",
             Some(Version::Http11) => b" HTTP/1.1\" ",
         });
         whole(u64::from(record.status), out);
-        out.put(b" ");
+        out.extend_from_slice(b" ");
         match self.backend.is_empty() {
-            true => out.put(b"-"),
-            false => self.backend.write(out),
+            true => out.extend_from_slice(b"-"),
+            false => out.extend_from_slice(self.backend),
         }
-        out.put(b" ");
+        out.extend_from_slice(b" ");
         seconds(record.total.duration(), out);
-        out.put(b"s ");
+        out.extend_from_slice(b"s ");
         whole(record.bytes_out, out);
-        out.put(b" ");
+        out.extend_from_slice(b" ");
         match said(Text::RequestId) {
-            b"" => out.put(b"-"),
+            b"" => out.extend_from_slice(b"-"),
             id => escaped(id, out),
         }
         self.details(out);
-        out.put(b"\n");
+        out.extend_from_slice(b"\n");
     }
 
     /// What is out of the ordinary, as `name=value`, and what is long.
-    fn details(&self, out: &mut Pen<'_>) {
+    fn details(&self, out: &mut Vec<u8>) {
         let record = self.record;
         if let Some(flag) = record.flag {
-            out.put(b" ");
-            out.put(flag.as_bytes());
+            out.extend_from_slice(b" ");
+            out.extend_from_slice(flag.as_bytes());
         }
         if self.attempts_made > 1 {
             number(b" attempts=", u64::from(self.attempts_made), out);
@@ -152,29 +133,28 @@ impl Line<'_> {
         }
         word(b" strategy=\"", record.strategy, out);
         self.say(b" trace_id=", Text::TraceId, false, out);
-        if !self.said.part(Text::UserAgent).is_empty() {
+        if !self.said.text(Text::UserAgent).is_empty() {
             self.say(b" user_agent=\"", Text::UserAgent, false, out);
-            out.put(b"\"");
+            out.extend_from_slice(b"\"");
         }
     }
 }
 
 impl Record {
     /// The times and sizes, as far as the number of `bytes_out`.
-    fn json(&self, out: &mut impl Put) {
+    fn json(&self, out: &mut Vec<u8>) {
         time(b",\"queue_seconds\":", self.queue.duration(), out);
         time(b",\"connect_seconds\":", self.connect.duration(), out);
         time(b",\"first_byte_seconds\":", self.first_byte.duration(), out);
-        out.put_array(b",\"total_seconds\":");
+        out.extend_from_slice(b",\"total_seconds\":");
         seconds(self.total.duration(), out);
         if self.bytes_in > 0 {
             number(b",\"bytes_in\":", self.bytes_in, out);
         }
-        out.put_array(b",\"bytes_out\":");
+        out.extend_from_slice(b",\"bytes_out\":");
     }
 
     /// The same of a request without a body, over a kept connection, that was answered soon: written at once.
-    #[inline]
     fn ordinary(&self) -> Option<[u8; 68]> {
         let waited = !self.queue.is_zero() || !self.connect.is_zero();
         if waited || self.first_byte.is_zero() || self.bytes_in > 0 {
@@ -189,18 +169,17 @@ impl Record {
 }
 
 /// There is nothing to escape.
-#[inline]
-fn part<const N: usize>(name: &[u8; N], part: Part<'_>, out: &mut impl Put) {
-    if !part.is_empty() {
-        out.put_array(name);
-        part.write(out);
+fn plain<const N: usize>(name: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
     }
 }
 
-fn time_with_unit<const N: usize>(name: &[u8; N], value: Duration, out: &mut impl Put) {
+fn time_with_unit<const N: usize>(name: &[u8; N], value: Duration, out: &mut Vec<u8>) {
     if !value.is_zero() {
         time(name, value, out);
-        out.put(b"s");
+        out.extend_from_slice(b"s");
     }
 }
 
@@ -209,6 +188,7 @@ mod tests {
     use super::*;
     use crate::access_log::record::Nanos;
     use crate::access_log::{Attempts, Records, Texts};
+    use crate::digits::tests::written;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -233,12 +213,7 @@ mod tests {
 
     fn lines(records: &Records) -> Vec<serde_json::Value> {
         let mut stamp = Stamp::default();
-        let text = |line: Line<'_>| {
-            let mut text = vec![0; line.most()];
-            let length = line.write(&mut stamp, &mut text);
-            text.truncate(length);
-            String::from_utf8(text).unwrap()
-        };
+        let text = |line: Line<'_>| written(|out| line.write(&mut stamp, out));
         let lines: Vec<String> = records.lines().map(text).collect();
         assert!(lines.iter().all(|line| line.ends_with("}\n")));
         lines
@@ -293,6 +268,31 @@ mod tests {
             "flag": "bad_request", "total_seconds": 0, "bytes_out": 0,
         });
         assert_eq!(lines(&records), [expected]);
+    }
+
+    #[test]
+    fn text_line_has_its_quotes_whatever_is_not_known() {
+        let text = |texts: [&[u8]; 6], version| {
+            let mut said = Texts::default();
+            said.say(texts);
+            let record = Record {
+                version,
+                format: AccessLogFormat::Text,
+                ..record()
+            };
+            let mut records = Records::default();
+            records.push(record, &said, b"", Attempts::default());
+            let line = records.lines().next().unwrap();
+            written(|out| line.write(&mut Stamp::default(), out))
+        };
+        let begin = "1970-01-01T00:00:00.000000Z 192.0.2.7:4711 ";
+        let end = "200 - 0.000190s 7 ";
+        assert_eq!(text([b""; 6], None), format!("{begin}\"  \" {end}-\n"));
+        let all: [&[u8]; 6] = [b"", b"id", b"GET", b"shop", b"/a\"b", b"me"];
+        assert_eq!(
+            text(all, Some(Version::Http10)),
+            format!("{begin}\"GET shop/a\\\"b HTTP/1.0\" {end}id user_agent=\"me\"\n")
+        );
     }
 
     fn said() -> impl Strategy<Value = Vec<u8>> {

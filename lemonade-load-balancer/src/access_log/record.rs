@@ -2,7 +2,7 @@
 
 use super::AccessLogFormat;
 use super::line::Line;
-use super::texts::{Ends, Part, Texts, TextsView};
+use super::texts::{Ends, Texts, TextsView};
 use crate::http1::Version;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -70,7 +70,7 @@ struct Entry {
 }
 
 /// Records in the order in which they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Records {
     entries: Vec<Entry>,
     /// Of each record: what the request said, the backend's name, the attempts.
@@ -103,22 +103,16 @@ impl Records {
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut texts = &*self.texts;
         self.entries.iter().map(move |entry| {
-            let said = TextsView {
-                begins: texts,
-                ends: &entry.said,
-            };
-            let mut next = |length: usize| {
-                let part = Part::of(texts, length);
-                texts = &texts[part.len()..];
-                part
-            };
+            let mut next = |length: usize| texts.split_off(..length).unwrap_or_default();
             let [.., length] = entry.said;
-            next(usize::from(length));
             Line {
                 record: &entry.record,
-                said,
+                said: TextsView {
+                    bytes: next(usize::from(length)),
+                    ends: &entry.said,
+                },
                 backend: next(entry.backend as usize),
-                attempts: next(entry.attempts as usize).text(),
+                attempts: next(entry.attempts as usize),
                 attempts_made: entry.attempts_made,
             }
         })

@@ -1,6 +1,5 @@
 //! What a request said of itself, as it came.
 
-use crate::bytes::Put;
 use smallvec::SmallVec;
 
 /// One of a request's texts.
@@ -45,7 +44,7 @@ impl Texts {
     }
 
     pub(crate) fn text(&self, text: Text) -> &[u8] {
-        self.view().part(text).text()
+        self.view().text(text)
     }
 
     /// About how much memory it holds beside itself.
@@ -66,48 +65,8 @@ impl Texts {
 
     fn view(&self) -> TextsView<'_> {
         TextsView {
-            begins: &self.bytes,
+            bytes: &self.bytes,
             ends: &self.ends,
-        }
-    }
-}
-
-/// A text, and whatever follows it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Part<'t> {
-    begins: &'t [u8],
-    length: usize,
-}
-
-/// Texts up to this length are copied together with what follows them, which takes no loop.
-const SHORT: usize = 32;
-
-impl<'t> Part<'t> {
-    /// The first so many of these.
-    #[inline]
-    pub(super) fn of(begins: &'t [u8], length: usize) -> Self {
-        let length = length.min(begins.len());
-        Part { begins, length }
-    }
-
-    #[inline]
-    pub(super) fn is_empty(self) -> bool {
-        self.length == 0
-    }
-
-    pub(super) fn len(self) -> usize {
-        self.length
-    }
-
-    pub(super) fn text(self) -> &'t [u8] {
-        &self.begins[..self.length]
-    }
-
-    #[inline]
-    pub(super) fn write(self, out: &mut impl Put) {
-        match self.begins.first_chunk::<SHORT>() {
-            Some(all) if self.length <= SHORT => out.put_first(all, self.length),
-            _ => out.put(self.text()),
         }
     }
 }
@@ -115,25 +74,16 @@ impl<'t> Part<'t> {
 /// The same, wherever they are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TextsView<'t> {
-    /// They begin here.
-    pub(super) begins: &'t [u8],
+    pub(super) bytes: &'t [u8],
     pub(super) ends: &'t Ends,
 }
 
 impl<'t> TextsView<'t> {
-    #[inline]
-    pub(super) fn part(self, text: Text) -> Part<'t> {
+    pub(super) fn text(self, text: Text) -> &'t [u8] {
         let place = text as usize;
-        let end = self.ends[place];
         let begin = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let begins = self.begins.get(usize::from(begin)..).unwrap_or_default();
-        Part::of(begins, usize::from(end.saturating_sub(begin)))
-    }
-
-    /// All of them.
-    pub(super) fn all(self) -> &'t [u8] {
-        let [.., end] = *self.ends;
-        Part::of(self.begins, usize::from(end)).text()
+        let text = usize::from(begin)..usize::from(self.ends[place]);
+        self.bytes.get(text).unwrap_or_default()
     }
 }
 

@@ -23,9 +23,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a line may wait for others in its shard.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
-/// So many bytes of lines are few.
-const FEW: usize = 24 << 10;
-/// A buffer with more than this is handed over. What is added at once is no longer than what is left of [`BUFFER`], or it grows.
+/// A buffer with more than this is handed over. No line is longer than what is left of [`BUFFER`], or it grows once.
 /// Waking the writer is what a hand-over costs: with buffers of a quarter of the size, whoever is logged pays a tenth of a microsecond more.
 const FULL: usize = 480 << 10;
 const BUFFER: usize = 512 << 10;
@@ -63,38 +61,6 @@ struct Mark {
     at: Duration,
 }
 
-/// A few lines, written one behind another into room that is there already. It is used all the time, so that the cache of a core that
-/// is nearest to it has it, which a shard's buffer never is: what is in here goes there in one piece ([`Lines::add`]).
-#[derive(Debug, Default)]
-pub(crate) struct Few {
-    room: Vec<u8>,
-    marks: Vec<Mark>,
-}
-
-impl Few {
-    /// Has `write` write a line of at most so many bytes, with its line feed, and say how long it is. Returns whether there are so many
-    /// by now that they should be added to the others.
-    pub(crate) fn add(
-        &mut self,
-        severity: Severity,
-        at: Duration,
-        most: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> bool {
-        let begin = self.size();
-        if self.room.len() - begin < most {
-            self.room.resize(begin + most.max(FEW), 0);
-        }
-        let end = begin + write(&mut self.room[begin..]);
-        self.marks.push(Mark { end, severity, at });
-        end > FEW
-    }
-
-    fn size(&self) -> usize {
-        self.marks.last().map_or(0, |last| last.end)
-    }
-}
-
 /// Whole lines of one shard.
 #[derive(Debug, Default)]
 struct Batch {
@@ -103,17 +69,6 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes all of them in, which go away.
-    fn append(&mut self, few: &mut Few) {
-        let begin = self.text.len();
-        self.text.extend_from_slice(&few.room[..few.size()]);
-        let marks = few.marks.drain(..);
-        self.marks.extend(marks.map(|mark| Mark {
-            end: begin + mark.end,
-            ..mark
-        }));
-    }
-
     /// Memory that it holds.
     fn weight(&self) -> usize {
         self.text.capacity() + self.marks.capacity() * size_of::<Mark>()
@@ -227,10 +182,17 @@ impl Lines {
         }
     }
 
-    /// Adds these, which go away. Never waits.
-    pub(crate) fn add(&mut self, few: &mut Few) {
-        self.batch.append(few);
-        if self.batch.text.len() > FULL {
+    /// Adds the line that `write` writes, with its line feed. Never waits.
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        at: Duration,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        write(&mut self.batch.text);
+        let end = self.batch.text.len();
+        self.batch.marks.push(Mark { end, severity, at });
+        if end > FULL {
             self.times_full += 1;
             self.hand_over_all();
         }
@@ -377,17 +339,10 @@ mod tests {
         Destination::File(path.to_owned())
     }
 
-    fn add(lines: &mut Lines, line: &[u8]) {
-        let mut few = Few::default();
-        few.add(Severity::Notice, Duration::ZERO, line.len(), |room| {
-            room[..line.len()].copy_from_slice(line);
-            line.len()
-        });
-        lines.add(&mut few);
-    }
-
     fn write(lines: &mut Lines, line: &str) {
-        add(lines, line.as_bytes());
+        lines.add(Severity::Informational, Duration::ZERO, |out| {
+            out.extend_from_slice(line.as_bytes());
+        });
         lines.hand_over();
     }
 
@@ -413,7 +368,9 @@ mod tests {
         until_holds(&c, "3\n");
         assert!(log.prepare(&file(Path::new("/nowhere/log"))).is_err());
 
-        add(&mut lines, b"5\n");
+        lines.add(Severity::Error, Duration::ZERO, |out| {
+            out.extend_from_slice(b"5\n");
+        });
         drop((lines, log));
         written.wait(Duration::from_secs(20));
         assert_eq!(std::fs::read_to_string(&b).unwrap(), "4\n5\n");
@@ -428,7 +385,9 @@ mod tests {
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         let mut expected = Vec::new();
         for _ in 0..1000 {
-            add(&mut lines, &line);
+            lines.add(Severity::Notice, Duration::ZERO, |out| {
+                out.extend_from_slice(&line);
+            });
             assert!(lines.batch.text.len() <= FULL);
             expected.extend_from_slice(&line);
         }
@@ -449,7 +408,9 @@ mod tests {
         let line = b"x".repeat(9_999);
         // Nobody looks at the queue.
         for _ in 0..2_000 {
-            add(&mut lines, &line);
+            lines.add(Severity::Notice, Duration::ZERO, |out| {
+                out.extend_from_slice(&line);
+            });
         }
         drop(lines);
         assert!(backlog.waiting.load(Relaxed) <= MOST_WAITING);

@@ -11,7 +11,7 @@ use super::view::View;
 use crate::access_log::fields::{number, time, word};
 use crate::access_log::{self, Record, Records};
 use crate::config::{AccessLog, AccessLogFormat};
-use crate::log_file::{Few, Lines, LogWriter, PATIENCE, Severity};
+use crate::log_file::{Lines, LogWriter, PATIENCE, Severity};
 use crate::timestamp::{Stamp, since_1970};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -148,8 +148,6 @@ fn is_wanted(config: &AccessLog, journal: &Journal, finish: &Finish) -> bool {
 pub(super) struct Log {
     /// Of requests that ended lately.
     records: Records,
-    /// Lines of those; only storage.
-    few: Few,
     lines: Lines,
     wall: Wall,
     stamp: Stamp,
@@ -157,16 +155,14 @@ pub(super) struct Log {
     attempts: Vec<u8>,
 }
 
-/// So many records become lines at once. Writing lines takes other code than serving does, and both together are more than the cache
-/// of a core that is nearest to it holds: of those that are written at once only the first fetches it anew. What they are written
-/// from is short, and always in the same place, so that it is still near. Fewer wait for [`PATIENCE`] at most.
+/// So many records become lines at once: told of one by one, each would cost the requests around it more. Fewer wait for [`PATIENCE`] at
+/// most.
 const TOGETHER: usize = 32;
 
 impl Log {
     pub(super) fn new(writer: LogWriter) -> Self {
         Log {
             records: Records::default(),
-            few: Few::default(),
             lines: Lines::new(writer),
             wall: Wall::read(),
             stamp: Stamp::default(),
@@ -182,12 +178,9 @@ impl Log {
         for line in records.lines() {
             let severity = Severity::of(line.record.status);
             let ended = line.record.ended.duration();
-            let write = |room: &mut [u8]| line.write(&mut self.stamp, room);
-            if self.few.add(severity, ended, line.most(), write) {
-                self.lines.add(&mut self.few);
-            }
+            self.lines
+                .add(severity, ended, |out| line.write(&mut self.stamp, out));
         }
-        self.lines.add(&mut self.few);
         records.clear();
         self.records = records;
     }
