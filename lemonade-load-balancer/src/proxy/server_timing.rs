@@ -4,9 +4,12 @@ use super::retry::Attempts;
 use crate::digits::{few_milliseconds, milliseconds};
 use std::time::{Duration, Instant};
 
-/// Where the time of a request went until its attempt was sent.
+/// Where the time of a request went until its attempt was sent; nowhere, if it was sent at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub(super) struct Timing(Option<Before>);
+
+#[derive(Clone, Copy, Debug)]
+struct Before {
     /// Waiting for a backend with room.
     queue: Duration,
     /// On attempts that brought no answer.
@@ -19,18 +22,18 @@ pub(super) struct Timing {
 
 impl Timing {
     pub(super) fn new(started: Instant, sent: Instant, attempts: &Attempts) -> Self {
+        // As most are: the first attempt, over a kept connection.
+        if sent == started {
+            return Timing(None);
+        }
         let (queue, retry, connect) = (attempts.queued, attempts.lost, attempts.connecting);
-        // As most are. Subtracting costs more than the rest.
-        let before = match sent == started {
-            true => Duration::ZERO,
-            false => sent.saturating_duration_since(started),
-        };
-        Timing {
+        let before = sent.saturating_duration_since(started);
+        Timing(Some(Before {
             queue,
             retry,
             connect,
             own: before.saturating_sub(queue + retry + connect),
-        }
+        }))
     }
 }
 
@@ -46,41 +49,31 @@ impl Spent {
     /// Writes the field; of what most answers need none of, only what took time. A backend's own field stays beside it: it is a
     /// list.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        match self.ordinary() {
-            Some(line) => out.extend_from_slice(&line),
-            None => self.write_parts(out),
+        match (self.before, few_milliseconds(self.backend)) {
+            // Written at once.
+            (Timing(None), Some(backend)) => {
+                let mut line = *b"Server-Timing: backend;dur=0.000\r\n";
+                line[27..32].copy_from_slice(&backend);
+                out.extend_from_slice(&line);
+            }
+            (Timing(before), _) => self.write_parts(before, out),
         }
     }
 
-    /// The line of an answer that came soon, and needed nothing else: written at once.
-    fn ordinary(&self) -> Option<[u8; 34]> {
-        let Timing {
-            queue,
-            retry,
-            connect,
-            own,
-        } = self.before;
-        if !(queue + retry + connect + own).is_zero() {
-            return None;
-        }
-        let mut line = *b"Server-Timing: backend;dur=0.000\r\n";
-        line[27..32].copy_from_slice(&few_milliseconds(self.backend)?);
-        Some(line)
-    }
-
-    fn write_parts(&self, out: &mut Vec<u8>) {
-        let before = &self.before;
+    fn write_parts(&self, before: Option<Before>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Server-Timing: ");
-        for (name, spent) in [
-            (b"queue;dur=".as_slice(), before.queue),
-            (b"retry;dur=", before.retry),
-            (b"connect;dur=", before.connect),
-            (b"lemonade;dur=", before.own),
-        ] {
-            if !spent.is_zero() {
-                out.extend_from_slice(name);
-                milliseconds(spent, out);
-                out.extend_from_slice(b", ");
+        if let Some(before) = before {
+            for (name, spent) in [
+                (b"queue;dur=".as_slice(), before.queue),
+                (b"retry;dur=", before.retry),
+                (b"connect;dur=", before.connect),
+                (b"lemonade;dur=", before.own),
+            ] {
+                if !spent.is_zero() {
+                    out.extend_from_slice(name);
+                    milliseconds(spent, out);
+                    out.extend_from_slice(b", ");
+                }
             }
         }
         out.extend_from_slice(b"backend;dur=");
@@ -124,22 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_answer_is_told_as_every_other() {
-        for (backend, own) in [(0, 0), (182, 0), (9999, 0), (10_000, 0), (182, 1)] {
-            let spent = Spent {
-                before: Timing {
-                    queue: Duration::ZERO,
-                    retry: Duration::ZERO,
-                    connect: Duration::ZERO,
-                    own: Duration::from_micros(own),
-                },
-                backend: Duration::from_micros(backend),
-            };
+    fn answer_that_came_soon_is_told_as_every_other() {
+        let started = Instant::now();
+        let before = Timing::new(started, started, &Attempts::new(0, None));
+        for micros in [0, 182, 9999, 10_000] {
+            let backend = Duration::from_micros(micros);
             let (mut at_once, mut in_parts) = (Vec::new(), Vec::new());
+            let spent = Spent { before, backend };
             spent.write(&mut at_once);
-            spent.write_parts(&mut in_parts);
+            spent.write_parts(None, &mut in_parts);
             assert_eq!(at_once, in_parts);
-            assert_eq!(spent.ordinary().is_some(), backend < 10_000 && own == 0);
         }
     }
 }
