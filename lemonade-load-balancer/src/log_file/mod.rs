@@ -54,11 +54,29 @@ impl Severity {
 /// What is known of one line beside its text.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
+    /// When it happened, in nanoseconds since 1970: half of a [`Duration`].
+    at: u64,
     /// Where in the batch it ends, behind its line feed.
-    end: usize,
+    end: u32,
     severity: Severity,
-    /// When it happened, since 1970.
-    at: Duration,
+}
+
+impl Mark {
+    fn new(end: usize, severity: Severity, at: Duration) -> Self {
+        Mark {
+            at: at.as_nanos() as u64,
+            end: end as u32,
+            severity,
+        }
+    }
+
+    fn at(&self) -> Duration {
+        Duration::from_nanos(self.at)
+    }
+
+    fn end(&self) -> usize {
+        self.end as usize
+    }
 }
 
 /// Whole lines of one shard.
@@ -91,8 +109,8 @@ impl Batch {
     fn lines(&self) -> impl Iterator<Item = (&[u8], Mark)> {
         let mut begin = 0;
         self.marks.iter().map(move |mark| {
-            let line = &self.text[begin..mark.end];
-            begin = mark.end;
+            let line = &self.text[begin..mark.end()];
+            begin = mark.end();
             (line.strip_suffix(b"\n").unwrap_or(line), *mark)
         })
     }
@@ -191,7 +209,7 @@ impl Lines {
     ) {
         write(&mut self.batch.text);
         let end = self.batch.text.len();
-        self.batch.marks.push(Mark { end, severity, at });
+        self.batch.marks.push(Mark::new(end, severity, at));
         if end > FULL {
             self.times_full += 1;
             self.hand_over_all();

@@ -134,8 +134,10 @@ impl Stream {
         }
         let (done, written) = self.sink.write_all(&batch.text);
         written.map_err(|cause| {
-            let whole = batch.marks.partition_point(|mark| mark.end <= done);
-            let end = whole.checked_sub(1).map_or(0, |last| batch.marks[last].end);
+            let whole = batch.marks.partition_point(|mark| mark.end() <= done);
+            let end = whole
+                .checked_sub(1)
+                .map_or(0, |last| batch.marks[last].end());
             self.inside_a_line = done > end;
             lost(batch.marks.len() - whole, cause)
         })
@@ -153,11 +155,9 @@ mod tests {
         let mut batch = Batch::default();
         for line in lines {
             batch.text.extend_from_slice(line.as_bytes());
-            batch.marks.push(Mark {
-                end: batch.text.len(),
-                severity: Severity::Notice,
-                at: Duration::ZERO,
-            });
+            let end = batch.text.len();
+            let mark = Mark::new(end, Severity::Notice, Duration::ZERO);
+            batch.marks.push(mark);
         }
         batch
     }
