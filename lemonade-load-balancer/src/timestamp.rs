@@ -15,6 +15,27 @@ pub(crate) fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// A time to the nanosecond in half of the place that a [`Duration`] takes: 584 years at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Nanos(u64);
+
+impl From<Duration> for Nanos {
+    fn from(time: Duration) -> Self {
+        let seconds = time.as_secs().wrapping_mul(1_000_000_000);
+        Nanos(seconds.wrapping_add(u64::from(time.subsec_nanos())))
+    }
+}
+
+impl Nanos {
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
 /// Writes times, most of them in the same second as the one before: only then is it cheap.
 #[derive(Debug)]
 pub(crate) struct Stamp {

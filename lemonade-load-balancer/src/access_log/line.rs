@@ -186,9 +186,9 @@ fn time_with_unit<const N: usize>(name: &[u8; N], value: Duration, out: &mut Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access_log::record::Nanos;
     use crate::access_log::{Attempts, Records, Texts};
     use crate::digits::tests::written;
+    use crate::timestamp::Nanos;
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -4,29 +4,8 @@ use super::AccessLogFormat;
 use super::line::Line;
 use super::texts::{Ends, Texts, TextsView};
 use crate::http1::Version;
+use crate::timestamp::Nanos;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// A time to the nanosecond in half of the place that a [`Duration`] takes: 584 years at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Nanos(u64);
-
-impl From<Duration> for Nanos {
-    fn from(time: Duration) -> Self {
-        let seconds = time.as_secs().wrapping_mul(1_000_000_000);
-        Nanos(seconds.wrapping_add(u64::from(time.subsec_nanos())))
-    }
-}
-
-impl Nanos {
-    pub(super) fn is_zero(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn duration(self) -> Duration {
-        Duration::from_nanos(self.0)
-    }
-}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug)]

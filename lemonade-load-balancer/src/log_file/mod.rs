@@ -14,6 +14,7 @@ mod writer;
 pub use syslog::{Facility, Syslog, SyslogAddress, UnknownFacility};
 pub(crate) use target::{Destination, Target};
 
+use crate::timestamp::Nanos;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -54,24 +55,17 @@ impl Severity {
 /// What is known of one line beside its text.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// When it happened, in nanoseconds since 1970: half of a [`Duration`].
-    at: u64,
+    /// When it happened, since 1970.
+    at: Nanos,
     /// Where in the batch it ends, behind its line feed.
     end: u32,
     severity: Severity,
 }
 
 impl Mark {
-    fn new(end: usize, severity: Severity, at: Duration) -> Self {
-        Mark {
-            at: at.as_nanos() as u64,
-            end: end as u32,
-            severity,
-        }
-    }
-
-    fn at(&self) -> Duration {
-        Duration::from_nanos(self.at)
+    fn new(end: usize, severity: Severity, at: Nanos) -> Self {
+        let end = end as u32;
+        Mark { at, end, severity }
     }
 
     fn end(&self) -> usize {
@@ -201,12 +195,7 @@ impl Lines {
     }
 
     /// Adds the line that `write` writes, with its line feed. Never waits.
-    pub(crate) fn add(
-        &mut self,
-        severity: Severity,
-        at: Duration,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
+    pub(crate) fn add(&mut self, severity: Severity, at: Nanos, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.batch.text);
         let end = self.batch.text.len();
         self.batch.marks.push(Mark::new(end, severity, at));
@@ -358,7 +347,7 @@ mod tests {
     }
 
     fn write(lines: &mut Lines, line: &str) {
-        lines.add(Severity::Informational, Duration::ZERO, |out| {
+        lines.add(Severity::Informational, Nanos::default(), |out| {
             out.extend_from_slice(line.as_bytes());
         });
         lines.hand_over();
@@ -386,7 +375,7 @@ mod tests {
         until_holds(&c, "3\n");
         assert!(log.prepare(&file(Path::new("/nowhere/log"))).is_err());
 
-        lines.add(Severity::Error, Duration::ZERO, |out| {
+        lines.add(Severity::Error, Nanos::default(), |out| {
             out.extend_from_slice(b"5\n");
         });
         drop((lines, log));
@@ -403,7 +392,7 @@ mod tests {
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         let mut expected = Vec::new();
         for _ in 0..1000 {
-            lines.add(Severity::Notice, Duration::ZERO, |out| {
+            lines.add(Severity::Notice, Nanos::default(), |out| {
                 out.extend_from_slice(&line);
             });
             assert!(lines.batch.text.len() <= FULL);
@@ -426,7 +415,7 @@ mod tests {
         let line = b"x".repeat(9_999);
         // Nobody looks at the queue.
         for _ in 0..2_000 {
-            lines.add(Severity::Notice, Duration::ZERO, |out| {
+            lines.add(Severity::Notice, Nanos::default(), |out| {
                 out.extend_from_slice(&line);
             });
         }

@@ -239,7 +239,7 @@ impl Sender {
         let priority = u16::from(self.syslog.facility.0) * 8 + mark.severity as u16;
         // Writing to a `Vec` cannot fail.
         let _ = write!(message, "<{priority}>1 ");
-        self.stamp.write(mark.at(), message);
+        self.stamp.write(mark.at.duration(), message);
         message.extend_from_slice(&self.from);
         message.extend_from_slice(line);
         let end = whole_characters(message, LONGEST);
@@ -286,7 +286,7 @@ fn whole_characters(text: &[u8], most: usize) -> usize {
 mod tests {
     use super::*;
     use crate::log_file::Severity;
-    use std::time::Duration;
+    use crate::timestamp::Nanos;
 
     #[test]
     fn facilities_are_known_by_their_names() {
@@ -302,7 +302,7 @@ mod tests {
         let mut sender = Sender::new(&Syslog::default());
         for pad in 0..3 {
             let line = format!("{}{}", "x".repeat(pad), "€".repeat(LONGEST));
-            let mark = Mark::new(0, Severity::Error, Duration::ZERO);
+            let mark = Mark::new(0, Severity::Error, Nanos::default());
             sender.compose(line.as_bytes(), mark);
             assert!(sender.message.len() <= LONGEST && sender.message.len() > LONGEST - 3);
             let text = std::str::from_utf8(&sender.message).unwrap();

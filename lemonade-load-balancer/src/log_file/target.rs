@@ -148,15 +148,15 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::log_file::{Mark, Severity};
+    use crate::timestamp::Nanos;
     use std::io::Read;
-    use std::time::Duration;
 
     fn batch(lines: &[&str]) -> Batch {
         let mut batch = Batch::default();
         for line in lines {
             batch.text.extend_from_slice(line.as_bytes());
             let end = batch.text.len();
-            let mark = Mark::new(end, Severity::Notice, Duration::ZERO);
+            let mark = Mark::new(end, Severity::Notice, Nanos::default());
             batch.marks.push(mark);
         }
         batch

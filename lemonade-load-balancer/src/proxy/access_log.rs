@@ -177,9 +177,9 @@ impl Log {
         let mut records = std::mem::take(&mut self.records);
         for line in records.lines() {
             let severity = Severity::of(line.record.status);
-            let ended = line.record.ended.duration();
-            self.lines
-                .add(severity, ended, |out| line.write(&mut self.stamp, out));
+            self.lines.add(severity, line.record.ended, |out| {
+                line.write(&mut self.stamp, out);
+            });
         }
         records.clear();
         self.records = records;
