@@ -2,7 +2,7 @@
 
 mod targets;
 
-use crate::balancer::{GET, Nobody, balancer_at, balancer_with};
+use crate::balancer::{Balancer, GET, Nobody, balancer_at, balancer_with};
 use lemonade_load_balancer::config::{AccessLogFormat, Always, Config, Hedge, Statuses};
 use lemonade_test::{Connection, Gate, Origin, PATIENCE, until};
 use serde_json::{Value, json};
@@ -281,16 +281,21 @@ async fn second_copy_that_won_is_told_beside_the_first() {
     gate.open();
 }
 
+/// The origin gets one request at a time; the others wait for so long.
+fn one_at_a_time(origin: &Origin, log: &Log, patience: Duration) -> Balancer {
+    balancer_with(&[origin], |config| {
+        log.of_all(config);
+        config.backends[0].max_in_flight = Some(1);
+        config.timeouts.queue = patience;
+    })
+}
+
 #[tokio::test]
 async fn time_in_the_queue_is_told_and_is_not_the_backends() {
     let gate = Gate::shut();
     let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
-    let balancer = balancer_with(&[&origin], |config| {
-        log.of_all(config);
-        config.backends[0].max_in_flight = Some(1);
-        config.timeouts.queue = PATIENCE;
-    });
+    let balancer = one_at_a_time(&origin, &log, PATIENCE);
     let (mut first, mut second) = (balancer.client().await, balancer.client().await);
     first.send(GET).await;
     origin.request(1).await;
@@ -312,11 +317,7 @@ async fn time_that_was_waited_in_vain_is_told() {
     let gate = Gate::shut();
     let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
-    let balancer = balancer_with(&[&origin], |config| {
-        log.of_all(config);
-        config.backends[0].max_in_flight = Some(1);
-        config.timeouts.queue = Duration::from_millis(100);
-    });
+    let balancer = one_at_a_time(&origin, &log, Duration::from_millis(100));
     let (mut first, mut second) = (balancer.client().await, balancer.client().await);
     first.send(GET).await;
     origin.request(1).await;

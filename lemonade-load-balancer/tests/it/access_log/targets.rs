@@ -1,6 +1,6 @@
 //! Where lines go: files that are renamed, syslogs, disks and pipes that take nothing.
 
-use super::{Log, by_path, read, text_with};
+use super::{Log, by_path, one_at_a_time, read, text_with};
 use crate::balancer::{Balancer, balancer_with};
 use lemonade_load_balancer::config::{Config, Syslog, SyslogAddress};
 use lemonade_test::{Connection, Gate, Origin, PATIENCE, until};
@@ -99,11 +99,7 @@ async fn wait_in_the_queue_that_the_end_of_a_drain_cuts_off_is_told() {
     let gate = Gate::shut();
     let origin = Origin::behind(&gate, "late").await;
     let log = Log::new();
-    let balancer = balancer_with(&[&origin], |config| {
-        log.of_all(config);
-        config.backends[0].max_in_flight = Some(1);
-        config.timeouts.queue = PATIENCE;
-    });
+    let balancer = one_at_a_time(&origin, &log, PATIENCE);
     let (mut first, mut second) = (balancer.client().await, balancer.client().await);
     first.send("GET /first HTTP/1.1\r\nHost: h\r\n\r\n").await;
     origin.request(1).await;
